@@ -1,0 +1,1 @@
+"""Command-line verbs: `python -m ganpipe VERB`, one module each."""

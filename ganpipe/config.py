@@ -1,0 +1,185 @@
+"""Experiment configs: find one by name, apply `--config.key=value`, validate, freeze, fingerprint.
+
+A config is a Python file with `get_config(variant="") -> ml_collections.ConfigDict`. It is named
+on the command line by its file name (`dcgan_fashion_mnist`), with a variant
+(`dcgan_fashion_mnist:tiny`), or by path (`my/own.py:tiny`).
+"""
+
+import contextlib
+import difflib
+import hashlib
+import importlib.util
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from ganpipe.errors import UserError
+
+CONFIG_DIR = Path(__file__).parent / "configs"
+
+_HELP = """experiment config: NAME, NAME:VARIANT or PATH.py[:VARIANT]; single keys are changed by
+--config.KEY=VALUE, for example --config.train.steps=2000"""
+
+
+def names(directory: Path = CONFIG_DIR) -> list[str]:
+    """Names of the configs in `directory`, sorted."""
+    return sorted(p.stem for p in directory.glob("*.py") if not p.stem.startswith("_"))
+
+
+def define_config_flag(flag_values: flags.FlagValues, default: str | None = None) -> None:
+    """Defines `--config`; `--config.key=value` reach `main` as leftovers, for `parse`."""
+    flags.DEFINE_string("config", default, " ".join(_HELP.split()), flag_values=flag_values)
+
+
+def find(spec: str, directory: Path = CONFIG_DIR) -> tuple[Path, str]:
+    """Resolves `NAME[:VARIANT]` or `PATH.py[:VARIANT]` to (file, variant).
+
+    Raises:
+      UserError: no such config; the message lists the names there are.
+    """
+    name, _, variant = (spec or "").partition(":")
+    path = Path(name) if name.endswith(".py") else directory / f"{name}.py"
+    if not name or not path.is_file() or path.stem.startswith("_"):
+        known = names(directory)
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(
+            f"--config: no config {name!r}.{hint} Known names: {', '.join(known)}; "
+            "or give the path of a .py file that defines get_config(variant)."
+        )
+    return path.resolve(), variant
+
+
+def parse(
+    spec: str | None, arguments: Sequence[str] = (), directory: Path = CONFIG_DIR
+) -> ml_collections.FrozenConfigDict:
+    """Loads a config and applies command-line overrides, with their types checked.
+
+    Args:
+      spec: `NAME[:VARIANT]` or `PATH.py[:VARIANT]`.
+      arguments: `["--config.train.steps=10", ...]` as left over by `ganpipe.cli.app.run`.
+      directory: where a NAME is looked up.
+
+    Raises:
+      UserError: unknown config, variant or key, or a value of the wrong type.
+    """
+    if not spec:
+        raise UserError(
+            f"--config is missing. Known names: {', '.join(names(directory))}; "
+            "for example --config=dcgan_fashion_mnist:tiny"
+        )
+    path, variant = find(spec, directory)
+    _check_variant(path, variant)
+    command_line = [f"--config={path}:{variant}", *arguments]
+    parsed = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", flag_values=parsed, sys_argv=["", *command_line], lock_config=True
+    )
+    try:
+        # The library prints its own traceback of a failing key to stderr; one line is enough.
+        with contextlib.redirect_stderr(io.StringIO()):
+            leftovers = parsed(["", *command_line])[1:]
+    except (AttributeError, KeyError, flags.Error, TypeError, ValueError) as error:
+        text = " ".join(str(error.args[0] if error.args else error).split())
+        raise UserError(_unknown_key(path, variant, arguments) or text) from error
+    if leftovers:
+        raise UserError(f"unexpected argument(s) on the command line: {' '.join(leftovers)}")
+    return ml_collections.FrozenConfigDict(parsed.config)
+
+
+def load(
+    spec: str, overrides: Mapping[str, Any] | None = None, directory: Path = CONFIG_DIR
+) -> ml_collections.FrozenConfigDict:
+    """Loads a config in code; `overrides` maps dotted keys to values, `{"train.steps": 10}`.
+
+    Raises:
+      UserError: as `parse`.
+    """
+    path, variant = find(spec, directory)
+    _check_variant(path, variant)
+    config = _get_config(path)(variant)
+    config.lock()  # an override names a key that is there; any other is refused
+    for key, value in (overrides or {}).items():
+        try:
+            config.update_from_flattened_dict({key: value})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            text = f"config key {key!r}: {' '.join(str(error).split())}"
+            unknown = _unknown_key(path, variant, [f"--config.{key}"])
+            raise UserError(unknown or text) from error
+    return ml_collections.FrozenConfigDict(config)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A plain, JSON-able dict of a (frozen) ConfigDict; tuples become lists."""
+    plain = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    return json.loads(json.dumps(plain))
+
+
+def from_dict(values: Mapping[str, Any]) -> ml_collections.FrozenConfigDict:
+    """The inverse of `to_dict`."""
+    return ml_collections.FrozenConfigDict(ml_collections.ConfigDict(dict(values)))
+
+
+def fingerprint(values: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON of a config, dict or list."""
+    plain = to_dict(values) if isinstance(values, Mapping) or hasattr(values, "to_dict") else values
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> dict[str, tuple]:
+    """Dotted keys whose values differ: `{"train.seed": (value_in_a, value_in_b)}`."""
+    found: dict[str, tuple] = {}
+    for key in sorted(set(a) | set(b)):
+        left, right = a.get(key), b.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found |= differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            found[f"{prefix}{key}"] = (left, right)
+    return found
+
+
+def _get_config(path: Path):
+    """Imports the file at `path` and returns its `get_config`."""
+    module_spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"--config: {path} defines no get_config(variant) function.")
+    return module.get_config
+
+
+def _check_variant(path: Path, variant: str) -> None:
+    try:
+        _get_config(path)(variant)
+    except KeyError as error:
+        raise UserError(
+            f"--config={path.stem}:{variant}: no such variant ({error.args[0]})."
+        ) from error
+
+
+def _unknown_key(path: Path, variant: str, arguments: Sequence[str]) -> str:
+    """Says which override names no key of the config, and which keys there are; "" if all do."""
+    config = _get_config(path)(variant)
+    for argument in arguments:
+        parts = argument.lstrip("-").partition("=")[0].split(".")[1:]
+        node: Any = config
+        for depth, part in enumerate(parts):
+            if not hasattr(node, "keys"):
+                break
+            if part not in node:
+                where = ".".join(["config", *parts[:depth]])
+                close = difflib.get_close_matches(part, list(node.keys()), n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                return (
+                    f"--{'.'.join(['config', *parts])}: {where} has no key {part!r}.{hint} "
+                    f"Its keys: {', '.join(sorted(node.keys()))}."
+                )
+            node = node[part]
+    return ""

@@ -1,0 +1,1 @@
+"""Experiments, one a file: `get_config(variant="")` returns an `ml_collections.ConfigDict`."""
