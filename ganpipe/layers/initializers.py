@@ -1,0 +1,26 @@
+"""Initialisers that count: every weight of a network draws from its own numbered stream."""
+
+import keras
+import numpy as np
+
+
+class SeededInitializers:
+    """Hands out initialisers with reproducible, distinct seeds: no global random state.
+
+    Args:
+      seed: seed of the network. Two networks of one system take different seeds.
+    """
+
+    def __init__(self, seed: int):
+        self._seeds = np.random.SeedSequence(seed)
+
+    def _next(self) -> int:
+        return int(self._seeds.spawn(1)[0].generate_state(1, np.uint32)[0] & 0x7FFFFFFF)
+
+    def normal(self, stddev: float, mean: float = 0.0) -> keras.initializers.Initializer:
+        """N(mean, stddev^2)."""
+        return keras.initializers.RandomNormal(mean, stddev, seed=self._next())
+
+    def uniform(self, limit: float) -> keras.initializers.Initializer:
+        """U(-limit, limit)."""
+        return keras.initializers.RandomUniform(-limit, limit, seed=self._next())
