@@ -1,0 +1,1 @@
+"""GAN systems, one file each; `registry.create` builds one by name."""

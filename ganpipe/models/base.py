@@ -1,0 +1,355 @@
+"""What all systems share: EMA of the generator, sampling from seeds, the checkpoint tree, logs."""
+
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ganpipe.errors import UserError
+from ganpipe.ops import images as image_ops
+from ganpipe.ops import random
+
+
+class GANSystem(keras.Model):
+    """A generator, its moving average and a discriminator, trained by a subclass's `train_step`.
+
+    A subclass calls `super().__init__`, sets the networks with `set_networks`, and writes
+    `compile` and `train_step` out. Networks take `z` or `[z, labels]` (generator) and `images` or
+    `[images, labels]` (discriminator), labels exactly when `num_classes > 0`.
+
+    Args:
+      arguments: what the subclass was made with; kept for `get_config` and run folders.
+      resolution: height and width in pixels.
+      channels: channels of the images.
+      num_classes: 0 for an unconditional system.
+      latent_dim: length of z.
+      latent_distribution: see `ganpipe.ops.random.row_latents`.
+      ema_decay: decay of the generator's moving average per step, ramped up as
+        min(ema_decay, (1 + step) / (10 + step)).
+    """
+
+    system_name = ""
+
+    def __init__(
+        self,
+        *,
+        arguments: Mapping[str, Any],
+        resolution: int,
+        channels: int,
+        num_classes: int,
+        latent_dim: int,
+        latent_distribution: str = "normal",
+        ema_decay: float = 0.999,
+    ):
+        super().__init__(name=self.system_name)
+        checks = (("resolution", resolution, 4), ("latent_dim", latent_dim, 1))
+        for field, value, least in (*checks, ("num_classes", num_classes, 0)):
+            if value < least:
+                raise UserError(f"system.{field}: {value}; expected at least {least}.")
+        if channels not in (1, 3):
+            raise UserError(f"data.channels: {channels}; expected 1 (grey) or 3 (RGB).")
+        if latent_distribution not in random.LATENT_DISTRIBUTIONS:
+            raise UserError(
+                f"system.latent_distribution: {latent_distribution!r}; expected one of "
+                f"{', '.join(random.LATENT_DISTRIBUTIONS)}."
+            )
+        if not 0.0 <= ema_decay < 1.0:
+            raise UserError(f"system.ema_decay: {ema_decay}; expected 0 <= decay < 1.")
+        self._arguments = dict(arguments)
+        self.resolution, self.channels, self.num_classes = resolution, channels, num_classes
+        self.latent_dim, self.latent_distribution = latent_dim, latent_distribution
+        self.ema_decay = ema_decay
+        self.step = self.add_weight(
+            name="step", shape=(), dtype="int64", initializer="zeros", trainable=False
+        )
+        self.built = True
+
+    def set_networks(
+        self, make_generator: Callable[[str], keras.Model], discriminator: keras.Model
+    ) -> None:
+        """Sets `generator`, `generator_ema` (the same weights, float32) and `discriminator`.
+
+        Args:
+          make_generator: called with a name; twice, the second time for the average.
+          discriminator: a built model.
+        """
+        self.generator = make_generator("generator")
+        self.generator_ema = make_generator("generator_ema")
+        self.generator_ema.trainable = False
+        self.generator_ema.set_weights(self.generator.get_weights())
+        self.discriminator = discriminator
+
+    # --- Training -------------------------------------------------------------------------------
+
+    def compile_networks(
+        self, g_optimizer: Any, d_optimizer: Any, seed: int, **keras_arguments: Any
+    ) -> None:
+        """Keeps and builds both optimisers; call it inside the strategy's scope.
+
+        Args:
+          g_optimizer: Keras optimiser of the generator.
+          d_optimizer: Keras optimiser of the discriminator.
+          seed: every random draw of training is a function of (seed, step).
+          **keras_arguments: `steps_per_execution`, `run_eagerly`, `jit_compile`.
+        """
+        keras_arguments.setdefault("jit_compile", False)
+        super().compile(optimizer=None, loss=None, **keras_arguments)
+        self.g_optimizer, self.d_optimizer, self.seed = g_optimizer, d_optimizer, int(seed)
+        # Under tf.distribute slots made inside the replica function would break the step.
+        g_optimizer.build(self.generator.trainable_variables)
+        d_optimizer.build(self.discriminator.trainable_variables)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Keras' `fit`, after a look at the data set's shapes.
+
+        Args:
+          x: batches of images (B, H, W, C) float32 in [-1, 1] or (images, (B,) integer labels),
+            with a static batch size.
+          *args: as in Keras.
+          **kwargs: as in Keras.
+
+        Raises:
+          UserError: images of another size, or no labels for a conditional system.
+        """
+        if hasattr(x, "element_spec"):
+            self._check_element_spec(x.element_spec)
+            kwargs.setdefault("shuffle", False)  # a data set brings its own order
+        return super().fit(x, *args, **kwargs)
+
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        """Keras looks at a batch to build a model; ours are built.
+
+        Under MultiWorkerMirroredStrategy that look fails: it feeds PerReplica labels to a mean.
+        """
+
+    def _check_element_spec(self, spec: Any) -> None:
+        parts = spec if isinstance(spec, tuple) else (spec,)
+        expected = (self.resolution, self.resolution, self.channels)
+        if tuple(parts[0].shape[1:]) != expected:
+            raise UserError(
+                f"the data set gives images of {tuple(parts[0].shape[1:])} (height, width, "
+                f"channels); this {self.system_name} is built for {expected}. Change "
+                "data.resolution / data.channels, or prepare the data at that size."
+            )
+        if parts[0].shape[0] is None:
+            raise UserError("the data set's batch size is not static: batch(..., drop_remainder)")
+        if self.num_classes and len(parts) < 2:
+            raise UserError(
+                f"this {self.system_name} has num_classes={self.num_classes} but the data set "
+                "gives images without labels: expected (images, labels) batches."
+            )
+
+    def step_inputs(self, data: Any) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor, Any]:
+        """(real images, real labels, z, fake labels) of this step on this replica."""
+        images, labels = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
+        images = images[0] if isinstance(images, tuple) else images
+        batch = images.shape[0]
+        z = random.step_latents(
+            self.seed, self.step, batch, self.latent_dim, self.latent_distribution
+        )
+        if not self.num_classes:
+            return images, None, z, None
+        return images, labels, z, random.step_labels(self.seed, self.step, batch, self.num_classes)
+
+    def minimize(
+        self, optimizer: Any, gradients: Sequence[tf.Tensor], variables: Sequence[Any]
+    ) -> tf.Tensor:
+        """Applies the mean over replicas of `gradients`; returns their global norm, a scalar."""
+        _, replicas = random.replica()
+        # Keras sums gradients over replicas; losses are means over the replica's own batch.
+        scaled = [g / replicas for g in gradients] if replicas > 1 else gradients
+        optimizer.apply_gradients(zip(scaled, variables, strict=True))
+        return tf.linalg.global_norm(gradients)
+
+    def finish_step(self, logs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Moves the average of the generator, counts the step and shapes the logs.
+
+        Moving statistics of normalisation layers are averaged with the weights.
+        """
+        step = tf.cast(self.step, tf.float32)
+        keep = tf.minimum(self.ema_decay, (1.0 + step) / (10.0 + step))
+        pairs = zip(self.generator_ema.variables, self.generator.variables, strict=True)
+        for average, variable in pairs:
+            average.assign(keep * average + (1.0 - keep) * tf.cast(variable, tf.float32))
+        self.step.assign_add(1)
+        # Keras reduces logs over replicas along axis 0, so scalars would fail under tf.distribute.
+        return {name: tf.reshape(tf.cast(v, tf.float32), [1]) for name, v in logs.items()}
+
+    def adapt(self, mean_image: np.ndarray) -> None:
+        """Fits data-dependent initial values before step 0; most systems have none.
+
+        Args:
+          mean_image: (H, W, C) float32 in [-1, 1], the mean of the training images.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """The checkpoint tree. Random state and data position are functions of seed and step."""
+        return {
+            "generator": self.generator,
+            "generator_ema": self.generator_ema,
+            "discriminator": self.discriminator,
+            "g_optimizer": self.g_optimizer,
+            "d_optimizer": self.d_optimizer,
+            "step": self.step,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return dict(self._arguments)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "GANSystem":
+        """The inverse of `get_config`."""
+        return cls(**config)
+
+    # --- Inference ------------------------------------------------------------------------------
+
+    def truncate(self, z: tf.Tensor, truncation: tf.Tensor) -> tf.Tensor:
+        """Pulls z towards the mean of its distribution: mean + truncation (z - mean), per row."""
+        mean = random.latent_mean(self.latent_distribution)
+        return mean + tf.reshape(truncation, [-1, 1]) * (z - mean)
+
+    def synthesize(self, z: tf.Tensor, labels: tf.Tensor | None, truncation: tf.Tensor):
+        """(B, D) float32, (B,) labels or None, (B,) float32 -> (B, H, W, C) float32 in [-1, 1]."""
+        z = self.truncate(z, truncation)
+        images = self.generator_ema([z, labels] if self.num_classes else z, training=False)
+        return tf.cast(images, tf.float32)
+
+    def synthesize_rows(self, seeds: tf.Tensor, labels: tf.Tensor | None, truncation: tf.Tensor):
+        """(N,) int64 seeds, labels (-1: drawn), truncation -> (N, H, W, C) uint8, row by row."""
+        z = random.row_latents(seeds, self.latent_dim, self.latent_distribution)
+        if self.num_classes:
+            labels = random.row_labels(seeds, labels, self.num_classes)
+        return image_ops.to_uint8(self.synthesize(z, labels, truncation))
+
+    def logits(self, images: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
+        """(B, H, W, C) float32 in [-1, 1] -> (B,) float32 logits, in inference mode."""
+        inputs = [images, labels] if self.num_classes else images
+        return tf.cast(tf.reshape(self.discriminator(inputs, training=False), [-1]), tf.float32)
+
+    _rows = functools.cached_property(lambda self: tf.function(self.synthesize_rows))
+    _generate = functools.cached_property(lambda self: tf.function(self.synthesize))
+    _logits = functools.cached_property(lambda self: tf.function(self.logits))
+
+    def sample(
+        self,
+        n: int,
+        seed: int | Sequence[int] = 0,
+        labels: int | Sequence[int] | None = None,
+        truncation: float = 1.0,
+        batch_size: int = 64,
+    ) -> np.ndarray:
+        """Images of the averaged generator, each a function of its own seed.
+
+        Args:
+          n: number of images.
+          seed: row i uses seed + i; or one seed for every row.
+          labels: one class for all, one for every row, or None: drawn from the row's seed.
+          truncation: 1 samples the whole latent distribution, 0 gives its mean.
+          batch_size: images computed at once.
+
+        Returns:
+          (n, H, W, C) uint8.
+
+        Raises:
+          UserError: labels out of range, or for an unconditional system.
+        """
+        try:
+            seeds = np.asarray(range(seed, seed + n) if np.ndim(seed) == 0 else seed)
+            seeds = seeds.astype(np.int64, casting="same_kind") if n else np.zeros(0, np.int64)
+        except (TypeError, OverflowError) as error:
+            raise UserError(f"seed: {seed!r}; expected whole numbers of 64 bits.") from error
+        if seeds.shape != (n,):
+            raise UserError(f"seed: shape {seeds.shape}; expected one seed for each of {n} images.")
+        if not np.isfinite(truncation):
+            raise UserError(f"truncation: {truncation}; expected a finite number.")
+        labels = self._row_labels(n, -1 if labels is None and self.num_classes else labels, -1)
+        rows = []
+        for start in range(0, n, batch_size):
+            # The last batch is filled up: one shape, one compiled function.
+            index = np.minimum(np.arange(start, start + min(batch_size, n)), n - 1)
+            images = self._rows(
+                tf.constant(seeds[index], tf.int64),
+                None if labels is None else tf.constant(labels[index]),
+                tf.fill([len(index)], float(truncation)),
+            )
+            rows.append(images.numpy()[: n - start])
+        if not rows:
+            return np.zeros((0, self.resolution, self.resolution, self.channels), np.uint8)
+        return np.concatenate(rows)
+
+    def generate(
+        self,
+        z: Any,
+        labels: int | Sequence[int] | None = None,
+        truncation: float | Sequence[float] = 1.0,
+    ) -> tf.Tensor:
+        """Images of the averaged generator in inference mode.
+
+        Args:
+          z: (B, latent_dim) float32.
+          labels: one class or (B,) classes; required by a conditional system.
+          truncation: scalar or (B,); see `truncate`.
+
+        Returns:
+          (B, H, W, C) float32 in [-1, 1].
+
+        Raises:
+          UserError: z of another width, labels missing, unwanted or out of range.
+        """
+        z = tf.convert_to_tensor(z, tf.float32)
+        if z.shape.rank != 2 or z.shape[1] != self.latent_dim:
+            raise UserError(f"z: shape {tuple(z.shape)}; expected (batch, {self.latent_dim}).")
+        labels = self._row_labels(z.shape[0], labels)
+        truncation = np.broadcast_to(np.float32(truncation), (z.shape[0],))
+        return self._generate(
+            z, None if labels is None else tf.constant(labels), tf.constant(truncation)
+        )
+
+    def discriminate(self, images: Any, labels: int | Sequence[int] | None = None) -> tf.Tensor:
+        """Logits of the discriminator in inference mode: (B, H, W, C) in [-1, 1] -> (B,) float32.
+
+        Raises:
+          UserError: images of another shape; labels missing, unwanted or out of range.
+        """
+        images = tf.convert_to_tensor(images, tf.float32)
+        expected = (self.resolution, self.resolution, self.channels)
+        if images.shape.rank != 4 or tuple(images.shape[1:]) != expected:
+            raise UserError(f"images: shape {tuple(images.shape)}; expected (batch, *{expected}).")
+        labels = self._row_labels(images.shape[0], labels)
+        return self._logits(images, None if labels is None else tf.constant(labels))
+
+    def call(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+        """`generate` at truncation 1."""
+        return self.generate(z, labels)
+
+    def export(self, path: str | os.PathLike) -> str:
+        """Writes a SavedModel exactly at `path`; see `ganpipe.export.savedmodel.export`."""
+        from ganpipe.export import savedmodel  # export builds on a system, not the reverse
+
+        return str(savedmodel.export(self, path))
+
+    def _row_labels(self, n: int, labels: Any, least: int = 0) -> np.ndarray | None:
+        if not self.num_classes:
+            if labels is not None:
+                raise UserError(f"labels: this {self.system_name} is unconditional; leave them out")
+            return None
+        if labels is None:
+            raise UserError(
+                f"labels are missing: this {self.system_name} is conditional, expected classes "
+                f"0 to {self.num_classes - 1}."
+            )
+        labels = np.asarray(labels)
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise UserError(f"labels: {labels.dtype}; expected whole numbers.")
+        rows = np.broadcast_to(labels, (n,)) if labels.ndim == 0 else labels
+        if rows.shape != (n,):
+            raise UserError(f"labels: shape {rows.shape}; expected one class for each of {n} rows.")
+        if n and (rows.min() < least or rows.max() >= self.num_classes):
+            bad = rows[(rows < least) | (rows >= self.num_classes)][0]
+            raise UserError(f"labels: {bad}; expected classes 0 to {self.num_classes - 1}.")
+        return rows.astype(np.int32)
