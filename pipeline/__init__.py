@@ -1,0 +1,1 @@
+"""Folder of images -> blessed, pushed model."""

@@ -1,0 +1,1 @@
+"""The steps of the pipeline under TFX's names: plain functions, no orchestrator."""
