@@ -1,0 +1,1 @@
+"""Training: run folders, checkpoints, distribution, summaries and the loop."""
