@@ -1,0 +1,234 @@
+"""The eval command on a stub system and a data set in memory, and every refusal."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+
+from ganpipe.cli import app
+from ganpipe.cli import eval as command
+from ganpipe.data.manifest import DatasetInfo
+
+
+def squares(count, seed, labels=None):
+    """(count, 8, 8, 1) uint8: class 0 bright on the left, class 1 on the right; and labels."""
+    rng = np.random.RandomState(seed % 2**32)
+    labels = rng.randint(0, 2, count) if labels is None else np.asarray(labels)
+    images = rng.randint(0, 80, (count, 8, 8, 1)).astype(np.uint8)
+    for i, label in enumerate(labels):
+        images[i, :, 4 * label : 4 * label + 4] += 150
+    return images, labels
+
+
+class StubSystem:
+    resolution, channels, num_classes, step = 8, 1, 2, 40
+
+    def __init__(self, **changes):
+        self.__dict__.update(changes)
+
+    def sample(self, n, seed=0, labels=None):
+        return squares(n, seed, labels)[0]
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    """A run folder, a data folder in memory and a quick classifier."""
+    import ganpipe
+    from ganpipe import data
+    from ganpipe.metrics import smallcnn, source
+
+    splits = {"train": squares(160, 0), "test": squares(60, 1)}
+    counts = {k: np.bincount(y, minlength=2).tolist() for k, (_, y) in splits.items()}
+    info = DatasetInfo(
+        dir=tmp_path / "data",
+        name="halves",
+        source="folder:halves",
+        channels=1,
+        resolutions=(4, 8),
+        num_classes=2,
+        class_names=("left", "right"),
+        splits={k: {"count": sum(v), "per_class": v} for k, v in counts.items()},
+        shards={},
+        geometry="",
+        skipped=0,
+        fingerprint="d" * 64,
+    )
+    inside = source.from_arrays("halves", "d" * 64, splits, ("left", "right"))
+
+    def load(folder, resolution, batch_size, split="train", seed=0, **how):
+        assert (resolution, how["shuffle"]) == (8, how["repeat"])
+        return inside.batches(split, batch_size, seed if how["repeat"] else None)
+
+    importlib.import_module("ganpipe.metrics.classifier")  # reads the name before it is replaced
+    settings = smallcnn.TrainingSettings
+    monkeypatch.setattr(data, "info", lambda folder: info, raising=False)
+    monkeypatch.setattr(data, "load", load, raising=False)
+    monkeypatch.setattr(ganpipe, "load", lambda run: StubSystem())
+    monkeypatch.setattr(
+        smallcnn, "TrainingSettings", lambda: settings(batch_size=16, min_steps=25, max_steps=25)
+    )
+    run = tmp_path / "run"
+    run.mkdir()
+    record = {
+        "config": {"data": {"dir": ""}},
+        "fingerprint": "c" * 64,
+        "data_dir": str(tmp_path / "data"),
+        "data_fingerprint": "d" * 64,
+        "commit": "unknown",
+    }
+    (run / "config.json").write_text(json.dumps(record))
+    return tmp_path
+
+
+def call(*arguments):
+    """Exit status of the command; flags are reset to their defaults first."""
+    command.FLAGS.unparse_flags()
+    for flag in list(command.FLAGS):
+        command.FLAGS[flag].unparse()
+    with pytest.raises(SystemExit) as exit_info:
+        app.run(command.main, command.FLAGS, [str(a) for a in arguments])
+    return exit_info.value.code
+
+
+def test_run_writes_scores_and_prints_the_ruler(stage, capsys):
+    out = stage / "metrics.json"
+    common = (
+        f"--run={stage / 'run'}",
+        f"--out={out}",
+        "--num=50",
+        f"--cache_dir={stage / 'cache'}",
+    )
+    assert call(*common) == 0
+    printed = capsys.readouterr()
+    assert "training the classifier smallcnn" in printed.err and "warning" not in printed.err
+    result = json.loads(out.read_text())
+    assert set(result["scores"]) == {"frechet", "kernel", "kernel_std", "label_accuracy"}
+    assert result["scores"]["label_accuracy"] >= 0.9
+    for line in ("FD-smallcnn", "KD-smallcnn", "LA-smallcnn"):
+        (row,) = [text for text in printed.out.splitlines() if text.startswith(line)]
+        assert result["extractor"]["hash"][:12] in row
+    assert str(out) in printed.out
+    assert result["passport"]["run"]["step"] == 40
+    # Again: the same classifier, the same scores.
+    assert call(*common) == 0
+    assert "training" not in capsys.readouterr().err
+    assert json.loads(out.read_text())["scores"] == result["scores"]
+    assert sorted(p.name for p in stage.iterdir()) == ["cache", "metrics.json", "run"]
+
+
+def test_other_data_than_the_run_saw_is_told(stage, capsys):
+    record = json.loads((stage / "run" / "config.json").read_text())
+    record["data_fingerprint"] = "a" * 64
+    (stage / "run" / "config.json").write_text(json.dumps(record))
+    arguments = (f"--run={stage / 'run'}", "--metrics=frechet", f"--out={stage / 'm.json'}")
+    assert call(*arguments, "--num=20", f"--cache_dir={stage / 'cache'}") == 0
+    assert "warning: " in capsys.readouterr().err
+
+
+def test_npz(stage, capsys):
+    images, labels = squares(40, 5)
+    np.savez(stage / "s.npz", images=images, labels=labels)
+    arguments = (f"--npz={stage / 's.npz'}", "--data=somewhere", f"--out={stage / 'm.json'}")
+    assert call(*arguments, f"--cache_dir={stage / 'cache'}") == 0
+    result = json.loads((stage / "m.json").read_text())
+    assert result["passport"]["counts"] == {"generated": 40, "reference": 60}
+    assert np.sum(result["confusion"]["matrix"]) == 40
+
+
+def npz(stage, **arrays):
+    np.savez(stage / "bad.npz", **arrays)
+    return f"--npz={stage / 'bad.npz'}"
+
+
+IMAGES, LABELS = squares(6, 2)
+REFUSALS = {
+    "neither": (lambda s: [], "exactly one of --run"),
+    "both": (lambda s: ["--run=a", "--npz=b"], "exactly one of --run"),
+    "no run": (lambda s: [f"--run={s / 'no'}"], "does not exist"),
+    "no config": (lambda s: [f"--run={s}"], "has no config.json"),
+    "metric": (lambda s: [f"--run={s / 'run'}", "--metrics=fid"], "unknown metric 'fid'; known"),
+    "num": (lambda s: [f"--run={s / 'run'}", "--num=1"], "too few for label_accuracy"),
+    "num 0": (lambda s: [f"--run={s / 'run'}", "--num=0"], "num"),
+    "split": (lambda s: [f"--run={s / 'run'}", "--split=valid"], "no split 'valid'"),
+    "leftover": (lambda s: [f"--run={s / 'run'}", "extra"], "unexpected argument"),
+    "no data": (lambda s: [npz(s, images=IMAGES)], "--data is missing"),
+    "no file": (lambda s: ["--npz=no.npz", "--data=d"], "--npz=no.npz does not exist"),
+    "no images": (lambda s: [npz(s, x=IMAGES), "--data=d"], "holds x, expected an array `images`"),
+    "floats": (lambda s: [npz(s, images=IMAGES / 255), "--data=d"], "expected square uint8"),
+    "no labels": (lambda s: [npz(s, images=IMAGES), "--data=d"], "label_accuracy needs labels"),
+    "label range": (
+        lambda s: [npz(s, images=IMAGES, labels=LABELS + 1), "--data=d"],
+        "halves has the classes 0..1",
+    ),
+    "label count": (
+        lambda s: [npz(s, images=IMAGES, labels=LABELS[:3]), "--data=d"],
+        "one integer for each of 6 images",
+    ),
+    "channels": (
+        lambda s: [npz(s, images=IMAGES.repeat(3, 3), labels=LABELS), "--data=d"],
+        "3 channel",
+    ),
+    "size": (
+        lambda s: [npz(s, images=np.zeros((4, 16, 16, 1), np.uint8)), "--data=d"],
+        "no 16x16 images",
+    ),
+    "more than there are": (
+        lambda s: [npz(s, images=IMAGES, labels=LABELS), "--data=d", "--num=9"],
+        "--num=9, but there are only 6",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refusals(stage, capsys, monkeypatch, name):
+    from ganpipe.metrics import classifier
+
+    monkeypatch.setattr(classifier, "get_or_train", lambda *a: pytest.fail("trained first"))
+    arguments, message = REFUSALS[name]
+    assert call(*arguments(stage), f"--out={stage / 'm.json'}") == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and message in printed
+    assert not (stage / "m.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_classes": 0}, "unconditional model"),
+        ({"channels": 3}, "3 channel(s), the data set halves has 1"),
+        ({"num_classes": 5}, "5 classes, the data set halves has 2"),
+        ({"resolution": 16}, "no 16x16 images"),
+    ],
+)
+def test_systems_that_do_not_fit(stage, capsys, monkeypatch, changes, message):
+    import ganpipe
+    from ganpipe.metrics import classifier
+
+    monkeypatch.setattr(classifier, "get_or_train", lambda *a: pytest.fail("trained first"))
+    monkeypatch.setattr(ganpipe, "load", lambda run: StubSystem(**changes))
+    assert call(f"--run={stage / 'run'}", f"--out={stage / 'm.json'}") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_out_is_checked_first(stage, capsys):
+    assert call(f"--run={stage / 'run'}", f"--out={stage / 'no' / 'm.json'}") == 2
+    assert "does not exist" in capsys.readouterr().err
+    assert call(f"--run={stage / 'run'}") == 2
+    assert "--out is missing" in capsys.readouterr().err
+
+
+def test_failed_write_leaves_nothing(tmp_path):
+    (tmp_path / "m.json").write_text("old")
+    with pytest.raises(ValueError, match="JSON"):
+        command.write_json(tmp_path / "m.json", {"score": float("nan")})
+    assert (tmp_path / "m.json").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["m.json"]
+
+
+def test_default_cache_dir(monkeypatch, tmp_path):
+    monkeypatch.setenv("GANPIPE_CACHE", str(tmp_path))
+    assert command.default_cache_dir() == tmp_path / "extractors"
+    monkeypatch.delenv("GANPIPE_CACHE")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert str(command.default_cache_dir()) == "/home/someone/.cache/ganpipe/extractors"
