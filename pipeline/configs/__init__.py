@@ -1,0 +1,1 @@
+"""Pipelines, one a file: a ganpipe experiment config plus a `pipeline` section."""
