@@ -10,7 +10,7 @@ from typing import Any
 
 from ganpipe.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "dataset.json"
 QUARANTINE = "quarantine.jsonl"
 
@@ -24,13 +24,21 @@ class DatasetInfo:
       name: short name, as shown in reports.
       source: where the images came from (`fashion_mnist`, `tfds:cifar10/3.0.2`, `folder:cats`).
       channels: 1 (grey) or 3 (RGB).
-      resolutions: every side length there is, ascending powers of two from 4.
+      levels: ascending in size, each `{"resolution": height, "shape": [height, width], "encoding":
+        how its pixels are kept}`; every level is twice the one before. A level is named by its
+        height, which for square images is the side. Encodings: `raw`, `png` or `jpeg:QUALITY`.
       num_classes: number of classes; 0 when the images have no labels.
       class_names: one name per class, in label order.
-      splits: per split `{"count": images, "per_class": [images, ...]}`.
+      splits: per split `{"count": images, "per_class": [images, ...]}`. `train` and, if any,
+        `test`; for two unpaired domains `trainA`, `trainB` and, if any, `testA`, `testB`.
       shards: per split and resolution (as text) the list of
         `{"file", "count", "bytes", "sha256"}`.
+      map_classes: names of the classes of label maps, in id order; empty where records have no
+        `map`. Ids are 0..255; one beyond these names is "unknown".
+      pair_channels: channels of the second picture of every record; 0 where records have no `pair`.
+      domains: names of domain A and B; empty unless the splits are those of two domains.
       geometry: one sentence on how the images were brought to their size.
+      licence, credit: of a named set; "" where not known.
       skipped: images left out (see `quarantine.jsonl`).
       fingerprint: SHA-256 over contents alone, the same wherever and by however many workers the
         folder was made.
@@ -41,20 +49,53 @@ class DatasetInfo:
     name: str
     source: str
     channels: int
-    resolutions: tuple[int, ...]
+    levels: tuple[Mapping[str, Any], ...]
     num_classes: int
     class_names: tuple[str, ...]
     splits: Mapping[str, Mapping[str, Any]]
     shards: Mapping[str, Mapping[str, list[dict[str, Any]]]]
+    map_classes: tuple[str, ...]
+    pair_channels: int
+    domains: tuple[str, ...]
     geometry: str
+    licence: str
+    credit: str
     skipped: int
     fingerprint: str
     request: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Heights of all levels, ascending."""
+        return tuple(level["resolution"] for level in self.levels)
+
+    @property
     def max_resolution(self) -> int:
-        """Side length of the largest images."""
+        """Height of the largest images."""
         return self.resolutions[-1]
+
+    @property
+    def train_splits(self) -> tuple[str, ...]:
+        """`("train",)`, or `("trainA", "trainB")` for two domains."""
+        return ("trainA", "trainB") if self.domains else ("train",)
+
+    @property
+    def square(self) -> bool:
+        """Whether images are as wide as high."""
+        return all(level["shape"][0] == level["shape"][1] for level in self.levels)
+
+    def shape(self, resolution: int) -> tuple[int, int, int]:
+        """(height, width, channels) of a level; UserError if there is none."""
+        height, width = self._level(resolution)["shape"]
+        return int(height), int(width), self.channels
+
+    def encoding(self, resolution: int) -> str:
+        """`raw`, `png` or `jpeg:QUALITY`; UserError if there is no such level."""
+        return self._level(resolution)["encoding"]
+
+    def _level(self, resolution: int) -> Mapping[str, Any]:
+        self.check_resolution(resolution)
+        return next(level for level in self.levels if level["resolution"] == resolution)
 
     def count(self, split: str = "train") -> int:
         """Number of images of a split; UserError if there is no such split."""
@@ -77,6 +118,8 @@ class DatasetInfo:
             f"{self.dir} holds no {resolution}x{resolution} images, only {there}; make them with "
             f"`python -m pipeline.prepare --source={self.source} --resolution={resolution} "
             f"--out={self.dir}-{resolution}`, or set data.resolution to one of these"
+            if self.square
+            else f"{self.dir} has no level of height {resolution}, only {there}"
         )
 
     def files(self, split: str, resolution: int) -> list[dict[str, Any]]:
@@ -97,7 +140,8 @@ class DatasetInfo:
 
 def content_fingerprint(manifest: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of what a data set is: its shape, classes, counts and shard contents."""
-    parts = ("channels", "resolutions", "num_classes", "class_names", "splits")
+    parts = ("channels", "levels", "num_classes", "class_names", "splits")
+    parts += ("map_classes", "pair_channels", "domains")
     what = {key: manifest[key] for key in parts}
     what["format"] = FORMAT
     what["shards"] = {
@@ -142,12 +186,17 @@ def info(directory: str | Path) -> DatasetInfo:
             name=manifest["name"],
             source=manifest["source"],
             channels=int(manifest["channels"]),
-            resolutions=tuple(sorted(int(r) for r in manifest["resolutions"])),
+            levels=tuple(sorted(manifest["levels"], key=lambda level: int(level["resolution"]))),
             num_classes=int(manifest["num_classes"]),
             class_names=tuple(manifest["class_names"]),
             splits=manifest["splits"],
             shards=manifest["shards"],
+            map_classes=tuple(manifest["map_classes"]),
+            pair_channels=int(manifest["pair_channels"]),
+            domains=tuple(manifest["domains"]),
             geometry=manifest["geometry"],
+            licence=manifest["licence"],
+            credit=manifest["credit"],
             skipped=int(manifest["skipped"]),
             fingerprint=manifest["fingerprint"],
             request=manifest.get("request", {}),

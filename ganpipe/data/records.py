@@ -1,11 +1,13 @@
-"""TFRecord shards of raw images: the bytes of one `tf.train.Example` per image.
+"""TFRecord shards of images: the bytes of one `tf.train.Example` per image.
 
 | feature | type | content |
 | --- | --- | --- |
-| image | bytes | raw uint8 pixels, height x width x channels in C order (no compression) |
+| image | bytes | pixels, height x width x channels: raw uint8 in C order, a PNG or a JPEG |
 | shape | int64[3] | height, width, channels |
 | label | int64[1] | class index; 0 when the set has no classes |
 | key | bytes | where the image came from: a path within the source, or `split/number` |
+| map | bytes | sets with label maps: uint8 ids, height x width, raw or a grey PNG |
+| pair | bytes | sets of pairs: the second picture, as `image` |
 
 The protocol-buffer and TFRecord bytes are put together here rather than by TensorFlow: the image
 part of every record of a shard has the same header, so a record costs a few concatenations (about
@@ -13,6 +15,7 @@ part of every record of a shard has the same header, so a record costs a few con
 The tests read these shards back with TensorFlow's own parser.
 """
 
+import contextlib
 import hashlib
 import os
 import struct
@@ -21,6 +24,8 @@ from pathlib import Path
 
 import google_crc32c
 import numpy as np
+
+from ganpipe.data import codecs
 
 
 def _varint(value: int) -> bytes:
@@ -51,7 +56,7 @@ def _bytes_feature(value: bytes) -> bytes:
     return _field(1, _field(1, value))
 
 
-def _mask(crc: int) -> int:
+def mask(crc: int) -> int:
     """TFRecord's masked CRC: rotate right by 15 bits and add a constant, modulo 2**32."""
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -62,48 +67,102 @@ def frame(payload: bytes) -> bytes:
     return b"".join(
         (
             length,
-            struct.pack("<I", _mask(google_crc32c.value(length))),
+            struct.pack("<I", mask(google_crc32c.value(length))),
             payload,
-            struct.pack("<I", _mask(google_crc32c.value(payload))),
+            struct.pack("<I", mask(google_crc32c.value(payload))),
         )
     )
 
 
 class ExampleEncoder:
-    """Turns images of one fixed shape into serialised `tf.train.Example` messages.
+    """Turns images of one shape and encoding into serialised `tf.train.Example` messages.
 
     Args:
       shape: (height, width, channels) of every image.
+      encoding: `raw`, `png` or `jpeg:QUALITY`.
     """
 
-    def __init__(self, shape: tuple[int, int, int]):
-        self.shape = shape
-        size = int(np.prod(shape))
-        # Everything of the image's map entry that comes before its pixels.
-        whole = _entry(b"image", _bytes_feature(b"\0" * size))
-        self._image_head = whole[: len(whole) - size]
-        self._size = size
+    def __init__(self, shape: tuple[int, int, int], encoding: str = "raw"):
+        self.shape, self.encoding = shape, encoding
         self._shape_entry = _entry(b"shape", _int64_feature(shape))
         self._label_entries: dict[int, bytes] = {}
+        # Raw payloads have one length, so what comes before the pixels is the same every time.
+        self._heads: dict[tuple[bytes, int], bytes] = {}
 
-    def encode(self, pixels: bytes, label: int, key: str) -> bytes:
+    def _pixels(self, name: bytes, payload: bytes) -> bytes:
+        if self.encoding != "raw":
+            return _entry(name, _bytes_feature(payload))
+        head = self._heads.get((name, len(payload)))
+        if head is None:
+            head = _entry(name, _bytes_feature(payload))[: -len(payload)]
+            self._heads[name, len(payload)] = head
+        return head + payload
+
+    def encode(
+        self, image: bytes, label: int, key: str, map_ids: bytes = b"", pair: bytes = b""
+    ) -> bytes:
         """One serialised Example.
 
         Args:
-          pixels: raw uint8 bytes, height x width x channels.
+          image: encoded pixels; raw ones are height x width x channels bytes.
           label: class index, >= 0.
           key: where the image came from.
+          map_ids: encoded label map, if the set has them.
+          pair: encoded second picture, if the set has them.
         """
-        if len(pixels) != self._size:
-            raise ValueError(f"image holds {len(pixels)} bytes, shape {self.shape} needs another")
+        if self.encoding == "raw" and len(image) != int(np.prod(self.shape)):
+            raise ValueError(f"image holds {len(image)} bytes, shape {self.shape} needs another")
         label_entry = self._label_entries.get(label)
         if label_entry is None:
             label_entry = _entry(b"label", _int64_feature((label,)))
             self._label_entries[label] = label_entry
         key_entry = _entry(b"key", _bytes_feature(key.encode("utf-8", "surrogateescape")))
-        return _field(
-            1,
-            b"".join((self._image_head, pixels, key_entry, label_entry, self._shape_entry)),
+        parts = [self._pixels(b"image", image), key_entry, label_entry, self._shape_entry]
+        if map_ids:
+            parts.append(self._pixels(b"map", map_ids))
+        if pair:
+            parts.append(self._pixels(b"pair", pair))
+        return _field(1, b"".join(parts))
+
+    def frames(
+        self,
+        images: np.ndarray,
+        labels: Sequence[int],
+        keys: Sequence[str],
+        maps: np.ndarray | None = None,
+        pairs: np.ndarray | None = None,
+        sources: Sequence[object] = (),
+    ) -> bytes:
+        """The TFRecord bytes of a batch.
+
+        Args:
+          images: (N, H, W, C) uint8.
+          labels: N class indices.
+          keys: N texts.
+          maps: (N, H, W) uint8 ids, or None.
+          pairs: (N, H, W, C2) uint8, or None.
+          sources: N files that the images were read from, or (); plain PNGs of this shape are kept.
+        """
+        assert images.dtype == np.uint8 and images.shape[1:] == self.shape, images.shape
+        ids = "raw" if self.encoding == "raw" else "png"
+        keep = sources if self.encoding == "png" else ()
+
+        def encoded(row: int, image: np.ndarray) -> bytes:
+            if keep and isinstance(keep[row], bytes) and codecs.is_plain_png(keep[row], self.shape):
+                return keep[row]
+            return codecs.encode(image, self.encoding)
+
+        return b"".join(
+            frame(
+                self.encode(
+                    encoded(row, image),
+                    int(label),
+                    key,
+                    b"" if maps is None else codecs.encode(maps[row], ids),
+                    b"" if pairs is None else codecs.encode(pairs[row], self.encoding),
+                )
+            )
+            for row, (image, label, key) in enumerate(zip(images, labels, keys, strict=True))
         )
 
 
@@ -116,28 +175,34 @@ class ShardWriter:
     Args:
       path: final path of the shard.
       shape: (height, width, channels) of its images.
+      encoding: `raw`, `png` or `jpeg:QUALITY`.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int, int]):
+    def __init__(self, path: Path, shape: tuple[int, int, int], encoding: str = "raw"):
         self._path = path
         self._partial = path.with_name(f"{path.name}.partial-{os.getpid()}-{os.urandom(4).hex()}")
-        self._encoder = ExampleEncoder(shape)
+        self.encoder = ExampleEncoder(shape, encoding)
         self._file = open(self._partial, "wb")  # noqa: SIM115 (closed by close or discard)
         self._sha256 = hashlib.sha256()
         self._count = 0
         self._bytes = 0
 
-    def write(self, images: np.ndarray, labels: Sequence[int], keys: Sequence[str]) -> None:
-        """Appends a batch: images (N, H, W, C) uint8, N labels, N keys."""
-        assert images.dtype == np.uint8 and images.shape[1:] == self._encoder.shape, images.shape
-        encode = self._encoder.encode
-        block = b"".join(
-            frame(encode(image.tobytes(), int(label), key))
-            for image, label, key in zip(images, labels, keys, strict=True)
-        )
+    def write(
+        self,
+        images: np.ndarray,
+        labels: Sequence[int],
+        keys: Sequence[str],
+        maps: np.ndarray | None = None,
+        pairs: np.ndarray | None = None,
+    ) -> None:
+        """Appends a batch; see `ExampleEncoder.frames`."""
+        self.append(self.encoder.frames(images, labels, keys, maps, pairs), len(images))
+
+    def append(self, block: bytes, count: int) -> None:
+        """Appends `count` records that `encoder.frames` has put together."""
         self._file.write(block)
         self._sha256.update(block)
-        self._count += len(images)
+        self._count += count
         self._bytes += len(block)
 
     def close(self) -> dict[str, object]:
@@ -153,5 +218,6 @@ class ShardWriter:
 
     def discard(self) -> None:
         """Drops what was written; harmless after `close`."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what could not be flushed is not wanted any more
+            self._file.close()
         self._partial.unlink(missing_ok=True)

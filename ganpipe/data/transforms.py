@@ -1,174 +1,199 @@
-"""From any picture to square uint8 arrays at every power of two: decoding, geometry, pyramid.
+"""From any picture to uint8 arrays of one size at every level: geometry, pyramid, label maps.
 
 The pyramid is that of the official ProGAN dataset tool: every level is a 2x2 mean of the
 *unrounded* level above, then rounded half to even and clipped. So each level is the exact block
-mean of the full-size image: for 8-bit pixels and up to eight halvings (1024 -> 4) all sums fit
-float32's 24-bit mantissa, and no rounding happens before the last step.
+mean of the top level. Here that is done in integers: sums of 4^k pixels fit uint16 up to k = 4 and
+uint32 up to k = 12, so no level is ever off by rounding, at a third of the cost of float32.
 """
 
 import dataclasses
-import io
-import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from ganpipe.data import decode
+from ganpipe.data.decode import Colour, RejectedError
 from ganpipe.errors import UserError
 
-FITS = ("crop", "pad", "stretch")
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
-MIN_RESOLUTION = 4
-MAX_RESOLUTION = 1024  # beyond it the float32 pyramid would no longer be exact
-
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})
-
-
-class RejectedError(Exception):
-    """One picture that cannot be used; the message says why. It is quarantined, not raised on."""
+FITS = ("crop", "pad", "stretch", "none")
+FILTERS = {"lanczos": Image.Resampling.LANCZOS, "area": Image.Resampling.BOX}
+MIN_RESOLUTION, MAX_RESOLUTION = 4, 4096
+MAX_LEVELS = 11  # 4 -> 4096; the integer pyramid is exact up to 13
+UNKNOWN = 255  # id of label-map pixels that lie outside the picture
+MNIST_SIZE = (28, 28)  # (width, height): padded to 32 rather than resampled, as ProGAN's tool does
 
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """How a picture becomes `resolution` x `resolution` x `channels`.
+    """How a picture becomes (height, width, channels) uint8.
 
     Attributes:
-      resolution: side of the result in pixels, a power of two.
-      channels: 1 (grey, ITU-R 601 luma) or 3 (RGB).
-      fit: `crop` takes the centre square, `pad` keeps all and adds black borders, `stretch`
-        changes the aspect ratio.
+      height, width: of the top level, in pixels; divisible by 2^(levels - 1).
+      channels: 1 (grey, ITU-R 601 luma) or 3 (RGB); 0 while undecided.
+      levels: number of levels, each half of the one above.
+      fit: `crop` takes the largest centred part of the target's shape, `pad` keeps all and adds
+        borders of the background colour, `stretch` changes the aspect ratio, `none` demands that
+        every picture has the target's size.
       upscale: whether pictures smaller than the result may be enlarged.
+      filter: `lanczos` or `area` (averages over pixel areas).
+      background: RGB 0..255 on which transparent pictures are put.
     """
 
-    resolution: int
+    height: int
+    width: int
     channels: int
+    levels: int
     fit: str = "crop"
     upscale: bool = False
+    filter: str = "lanczos"
+    background: Colour = decode.WHITE
+
+    def __post_init__(self):
+        """A geometry that cannot be halved often enough is a programming error."""
+        unit = 1 << (self.levels - 1)
+        assert self.levels >= 1 and self.height % unit == 0 and self.width % unit == 0, self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the top level."""
+        return self.height, self.width
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the top level, as Pillow counts."""
+        return self.width, self.height
+
+    def level_shapes(self) -> list[tuple[int, int]]:
+        """(height, width) of every level, ascending."""
+        return [(self.height >> k, self.width >> k) for k in reversed(range(self.levels))]
+
+    def pads_mnist(self, size: tuple[int, int]) -> bool:
+        """Whether a (width, height) is MNIST's at 32x32: padded by two pixels, not resampled."""
+        return size == MNIST_SIZE and self.size == (32, 32) and self.fit != "none"
 
     def describe(self) -> str:
         """One sentence for reports and `dataset.json`."""
-        r = self.resolution
+        target = f"{self.width}x{self.height}"
+        name = {"lanczos": "Lanczos", "area": "area-average"}[self.filter]
         how = {
-            "crop": f"centre crop to a square, Lanczos resize to {r}x{r}",
-            "pad": f"Lanczos resize of the longer side to {r}, black borders to {r}x{r}",
-            "stretch": f"Lanczos resize to {r}x{r} without keeping the aspect ratio",
+            "crop": f"centre crop to the shape of {target}, {name} resize to it",
+            "pad": f"{name} resize to fit into {target}, borders of the background colour",
+            "stretch": f"{name} resize to {target} without keeping the aspect ratio",
+            "none": f"pictures of {target} as they are",
         }[self.fit]
-        mnist = "; 28x28 pictures are padded by 2 black pixels" if r == 32 else ""
+        mnist = "; 28x28 pictures are padded by 2 black pixels" if self.pads_mnist((28, 28)) else ""
         small = "smaller pictures enlarged" if self.upscale else "smaller pictures left out"
-        return f"{how}{mnist}; {small}; lower levels are exact 2x2 means"
+        small = "" if self.fit == "none" else f"; {small}"
+        on = "" if self.background == decode.WHITE else f" on #{bytes(self.background).hex()}"
+        return f"{how}{on}{mnist}{small}; lower levels are exact 2x2 means"
 
 
 def check_resolution(resolution: int) -> None:
-    """UserError naming the nearest valid values unless a power of two from 4 to 1024."""
+    """UserError naming the nearest valid values unless a power of two from 4 to 4096."""
     if isinstance(resolution, int) and MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
         if resolution & (resolution - 1) == 0:
             return
         below = 1 << (resolution.bit_length() - 1)
-        hint = f"the nearest are {below} and {below * 2}"
+        odd, levels = resolution, 1
+        while odd % 2 == 0 and odd // 2 >= MIN_RESOLUTION:
+            odd, levels = odd // 2, levels + 1
+        hint = (
+            f"the nearest are {below} and {below * 2}; for other sizes give --base and --levels, "
+            f"here --base={odd}x{odd} --levels={levels}"
+        )
     else:
         hint = f"the valid ones go from {MIN_RESOLUTION} to {MAX_RESOLUTION}"
     raise UserError(f"--resolution={resolution} is not a power of two that can be made; {hint}")
 
 
-def resolutions_up_to(resolution: int) -> list[int]:
-    """[4, 8, ..., resolution]."""
-    return [1 << k for k in range(2, resolution.bit_length())]
+def levels_of(height: int, width: int) -> int:
+    """How many levels a size has: halved while both sides are even and stay at least 4."""
+    levels = 1
+    while height % 2 == 0 and width % 2 == 0 and min(height, width) // 2 >= MIN_RESOLUTION:
+        height, width, levels = height // 2, width // 2, levels + 1
+    return min(levels, MAX_LEVELS)
 
 
-def pyramid(images: np.ndarray) -> dict[int, np.ndarray]:
-    """All levels of a batch, from its own size down to 4x4.
+def pyramid(images: np.ndarray, levels: int | None = None) -> dict[int, np.ndarray]:
+    """All levels of a batch.
 
     Args:
-      images: (N, R, R, C) uint8, R a power of two from 4 to 1024.
+      images: (N, H, W, C) uint8, H and W divisible by 2^(levels - 1).
+      levels: how many; down to a smaller side of 4 if None.
 
     Returns:
-      {r: (N, r, r, C) uint8} for r = 4, 8, ..., R in ascending order. Level r is
-      rint(mean over R/r x R/r blocks), half to even (ProGAN's dataset tool; see the module).
+      {h: (N, h, w, C) uint8} in ascending order of height. The level k halvings down is
+      rint(mean over 2^k x 2^k blocks), half to even (ProGAN's dataset tool; see the module).
     """
-    side = images.shape[1]
-    assert images.dtype == np.uint8 and images.shape[2] == side, (images.dtype, images.shape)
-    levels = {side: images}
-    current = images.astype(np.float32)  # (N, R, R, C)
-    while side > MIN_RESOLUTION:
-        rows = current[:, 0::2] + current[:, 1::2]  # (N, R/2, R, C)
-        current = (rows[:, :, 0::2] + rows[:, :, 1::2]) * np.float32(0.25)  # (N, R/2, R/2, C)
-        side //= 2
-        levels[side] = np.clip(np.rint(current), 0, 255).astype(np.uint8)
-    return dict(sorted(levels.items()))
+    height, width = images.shape[1:3]
+    levels = levels_of(height, width) if levels is None else levels
+    assert images.dtype == np.uint8 and levels <= 13, (images.dtype, levels)
+    made, sums = {height: images}, images
+    for k in range(1, levels):
+        kind = np.uint16 if k <= 4 else np.uint32  # 255 * 4^k fits
+        rows = np.add(sums[:, 0::2], sums[:, 1::2], dtype=kind)  # (N, h/2, w, C)
+        # Channel by channel: NumPy's innermost loop then runs over a row, not over three values.
+        sums = np.empty((*rows.shape[:2], rows.shape[2] // 2, rows.shape[3]), kind)
+        for c in range(rows.shape[3]):
+            np.add(rows[:, :, 0::2, c], rows[:, :, 1::2, c], out=sums[..., c])  # (N, h/2, w/2)
+        # Half to even: add half - 1, and one more where the quotient is odd.
+        shift = 2 * k
+        rounded = (sums >> kind(shift)) & kind(1)
+        rounded += sums
+        rounded += kind((1 << (shift - 1)) - 1)
+        rounded >>= kind(shift)
+        made[height >> k] = rounded.astype(np.uint8)
+    return dict(sorted(made.items()))
 
 
-def is_grey(image: Image.Image) -> bool:
-    """Whether a picture's *mode* is grey, without looking at its pixels."""
-    if image.mode == "P":
-        palette = image.getpalette("RGB") or []
-        colours = np.asarray(palette, np.uint8).reshape(-1, 3)
-        return bool(len(colours)) and bool((colours == colours[:, :1]).all())
-    return image.mode in _GREY_MODES
+def map_pyramid(maps: np.ndarray, levels: int) -> dict[int, np.ndarray]:
+    """All levels of label maps, (N, H, W) uint8 ids: {h: (N, h, w)} in ascending order of height.
+
+    Nearest neighbour as Pillow samples it: of every 2^k x 2^k block the pixel right below and right
+    of the centre, for ids cannot be averaged.
+    """
+    made = {}
+    for k in range(levels):
+        step, first = 1 << k, (1 << k) >> 1
+        made[maps.shape[1] >> k] = np.ascontiguousarray(maps[:, first::step, first::step])
+    return dict(sorted(made.items()))
 
 
-def open_picture(data: bytes) -> Image.Image:
-    """Opens encoded bytes without decoding the pixels yet; RejectedError if no image is there."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's notes on size and odd metadata
-            return Image.open(io.BytesIO(data))
-    except Image.DecompressionBombError as error:
-        raise RejectedError(f"too large to decode safely ({error})") from error
-    except Exception as error:
-        raise RejectedError("not a readable image" if data else "empty file") from error
+def check_size(size: tuple[int, int], geometry: Geometry) -> None:
+    """RejectedError if a picture of (width, height) has not the size that is asked for."""
+    (width, height), (w, h) = size, geometry.size
+    if geometry.fit == "none":
+        if size != geometry.size:
+            raise RejectedError("wrong size", f"{width}x{height} is not {w}x{h} (--fit=none)")
+        return
+    if geometry.upscale or geometry.pads_mnist(size):
+        return
+    fits = width >= w or height >= h if geometry.fit == "pad" else width >= w and height >= h
+    if not fits:
+        raise RejectedError("too small", f"{width}x{height} is smaller than {w}x{h}")
 
 
-def decode(data: bytes, resolution: int | None = None) -> Image.Image:
-    """Decodes a picture as people see it: upright, opaque, 8 bits, mode L or RGB.
-
-    EXIF orientation is applied, transparency composited on white, 16-bit grey scaled to 8 bits,
-    palettes and CMYK converted; of an animation the first frame is taken.
-
-    Args:
-      data: an encoded JPEG, PNG, WebP, BMP or GIF file.
-      resolution: the size it will be shrunk to, if known. JPEGs at least four times as large are
-        then decoded at a reduced DCT scale that still leaves twice that size.
+def to_image(picture: bytes | np.ndarray, geometry: Geometry) -> np.ndarray:
+    """One picture, encoded or (H, W[, C]) uint8, as (height, width, channels) uint8.
 
     Raises:
-      RejectedError: unreadable or truncated.
+      RejectedError: unreadable, or not of the size that is asked for.
     """
-    image = open_picture(data)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if resolution and image.format == "JPEG" and min(image.size) >= 4 * resolution:
-                image.draft(None, (2 * resolution, 2 * resolution))
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            return _flatten(image)
-    except RejectedError:
-        raise
-    except Exception as error:
-        raise RejectedError(f"truncated or damaged ({error})") from error
+    if isinstance(picture, np.ndarray):
+        image = decode.from_array(picture, geometry.background)
+        original = image.size
+    else:
+        original = decode.upright_size(decode.open_picture(picture))
+        check_size(original, geometry)  # before the pixels are decoded
+        image = decode.decode(picture, geometry.background, geometry.size)
+    return fit_picture(image, geometry, original)
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to an opaque L or RGB picture of 8 bits."""
-    grey = is_grey(image)
-    if image.mode == "F":
-        raise RejectedError("floating-point pixels have no known range")
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        # 16-bit files open as I;16, or as I in older formats; 65535 = 257 * 255.
-        if image.mode != "I" or values.max(initial=0) > 255:
-            values = np.rint(values / 257.0)
-        return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, rgba).convert("RGB")
-    target = "L" if grey else "RGB"
-    return image if image.mode == target else image.convert(target)
-
-
-def fit_picture(image: Image.Image, geometry: Geometry, original: tuple[int, int] | None = None):
-    """Brings an opaque L or RGB picture to (R, R, C) uint8.
+def fit_picture(
+    image: Image.Image, geometry: Geometry, original: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Brings an opaque L or RGB picture to (height, width, channels) uint8.
 
     Args:
       image: from `decode`.
@@ -176,103 +201,107 @@ def fit_picture(image: Image.Image, geometry: Geometry, original: tuple[int, int
       original: (width, height) before any reduced-scale decoding, for the size check.
 
     Raises:
-      RejectedError: smaller than the target and `upscale` is off.
+      RejectedError: not of the size that is asked for.
     """
-    side = geometry.resolution
-    if image.size == (28, 28) and side == 32:
-        # MNIST's family, as ProGAN's tool does it: no resampling blur.
-        image = ImageOps.expand(image, border=2, fill=0)
-    else:
-        check_size(original or image.size, geometry)
+    check_size(original or image.size, geometry)
     mode = "L" if geometry.channels == 1 else "RGB"
+    if geometry.pads_mnist(image.size):
+        image = ImageOps.expand(image, border=2, fill=0)
     if image.mode != mode:
         image = image.convert(mode)
-    if image.size != (side, side):
-        image = _resize(image, side, geometry.fit)
+    if image.size != geometry.size:
+        fill = geometry.background if mode == "RGB" else _luma(geometry.background)
+        image = _resize(image, geometry, FILTERS[geometry.filter], fill)
     array = np.asarray(image, np.uint8)
-    return array[..., None] if geometry.channels == 1 else array  # (R, R, C)
+    return array[..., None] if geometry.channels == 1 else array  # (H, W, C)
 
 
-def _resize(image: Image.Image, side: int, fit: str) -> Image.Image:
-    width, height = image.size
-    lanczos = Image.Resampling.LANCZOS
-    if fit == "stretch":
-        return image.resize((side, side), lanczos)
-    if fit == "crop":
-        short = min(width, height)
-        left, top = (width - short) // 2, (height - short) // 2
+def to_map(data: bytes | np.ndarray, size: tuple[int, int], geometry: Geometry) -> np.ndarray:
+    """One label map as (height, width) uint8 ids, brought to size as its picture is.
+
+    Args:
+      data: see `decode.decode_map`.
+      size: (width, height) of the picture, which the map must have too.
+      geometry: what to do; borders of `pad` get the id `UNKNOWN`.
+
+    Raises:
+      RejectedError: unreadable, or of another size than the picture.
+    """
+    ids = decode.decode_map(data)
+    if ids.shape != (size[1], size[0]):
+        raise RejectedError(
+            "map",
+            f"its map is {ids.shape[1]}x{ids.shape[0]}, the picture {size[0]}x{size[1]}",
+        )
+    image = Image.fromarray(ids)
+    if image.size == geometry.size:
+        return ids
+    return np.asarray(_resize(image, geometry, Image.Resampling.NEAREST, UNKNOWN), np.uint8)
+
+
+def _luma(colour: Colour) -> int:
+    return Image.new("RGB", (1, 1), colour).convert("L").getpixel((0, 0))
+
+
+def _scale(image: Image.Image, size: tuple[int, int], method) -> Image.Image:
+    """Pillow's resize; averages in float32, as its 8-bit path rounds up twice (+0.27 levels)."""
+    if method != Image.Resampling.BOX:
+        return image.resize(size, method)
+    bands = [np.asarray(band.convert("F").resize(size, method)) for band in image.split()]
+    rounded = np.clip(np.rint(np.stack(bands, axis=-1)), 0, 255).astype(np.uint8)
+    return Image.fromarray(rounded[..., 0] if len(bands) == 1 else rounded)
+
+
+def _resize(image: Image.Image, geometry: Geometry, method, fill) -> Image.Image:
+    (width, height), (w, h) = image.size, geometry.size
+    if geometry.fit == "stretch":
+        return _scale(image, (w, h), method)
+    if geometry.fit == "crop":
+        # The largest part with the target's shape; for square targets the centre square.
+        cut_w = min(width, max(1, round(height * w / h)))
+        cut_h = min(height, max(1, round(width * h / w)))
+        left, top = (width - cut_w) // 2, (height - cut_h) // 2
         # Cropped first: resize(box=...) lets the kernel reach beyond the box.
-        image = image.crop((left, top, left + short, top + short))
-        return image if short == side else image.resize((side, side), lanczos)
-    long = max(width, height)
-    size = (max(1, round(width * side / long)), max(1, round(height * side / long)))
-    canvas = Image.new(image.mode, (side, side), 0)
-    canvas.paste(image.resize(size, lanczos), ((side - size[0]) // 2, (side - size[1]) // 2))
+        image = image.crop((left, top, left + cut_w, top + cut_h))
+        return image if image.size == (w, h) else _scale(image, (w, h), method)
+    scale = min(w / width, h / height)
+    inner = (min(w, max(1, round(width * scale))), min(h, max(1, round(height * scale))))
+    canvas = Image.new(image.mode, (w, h), fill)
+    small = image if image.size == inner else _scale(image, inner, method)
+    canvas.paste(small, ((w - inner[0]) // 2, (h - inner[1]) // 2))
     return canvas
 
 
-def check_size(size: tuple[int, int], geometry: Geometry) -> None:
-    """RejectedError if a picture of (width, height) would have to be enlarged but must not be."""
-    side = geometry.resolution
-    if geometry.upscale or (size == (28, 28) and side == 32):
-        return
-    decisive = max(size) if geometry.fit == "pad" else min(size)
-    if decisive < side:
-        raise RejectedError(f"{size[0]}x{size[1]} is smaller than {side}x{side}")
-
-
-def from_array(array: np.ndarray) -> Image.Image:
-    """A (H, W, 1|3|4) uint8 array as an opaque L or RGB picture (RGBA is put on white)."""
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    return _flatten(Image.fromarray(array))
-
-
-def to_squares(
-    pictures: Sequence[bytes | np.ndarray] | np.ndarray,
-    geometry: Geometry,
-    pool: ThreadPoolExecutor | None = None,
-) -> tuple[np.ndarray, list[int], list[tuple[int, str]]]:
-    """Brings a batch to one size.
-
-    Args:
-      pictures: encoded files (bytes) and/or (H, W, C) uint8 arrays; or one (N, H, W, C) uint8
-        array, which takes a vectorised path where only padding and channels change.
-      geometry: what to do.
-      pool: threads for decoding; Pillow releases the interpreter lock while it works.
-
-    Returns:
-      images (M, R, R, C) uint8, the M indices kept, and (index, reason) of those left out.
-    """
-    if isinstance(pictures, np.ndarray):
-        fast = _squares_at_once(pictures, geometry)
-        if fast is not None:
-            return fast, list(range(len(fast))), []
-
-    def one(picture):
-        try:
-            if isinstance(picture, bytes):
-                original = open_picture(picture).size
-                return fit_picture(decode(picture, geometry.resolution), geometry, original)
-            return fit_picture(from_array(picture), geometry)
-        except RejectedError as error:
-            return str(error)
-
-    results = list((pool.map if pool else map)(one, pictures))
-    kept = [i for i, r in enumerate(results) if not isinstance(r, str)]
-    skipped = [(i, r) for i, r in enumerate(results) if isinstance(r, str)]
-    side = geometry.resolution
-    images = np.empty((len(kept), side, side, geometry.channels), np.uint8)
-    for row, index in enumerate(kept):
-        images[row] = results[index]
-    return images, kept, skipped
-
-
-def _squares_at_once(batch: np.ndarray, geometry: Geometry) -> np.ndarray | None:
-    """(N, R, R, C) when no resampling and no luma is needed, else None."""
-    side, channels = geometry.resolution, geometry.channels
-    if batch.shape[1:3] == (28, 28) and side == 32:
+def at_once(batch: np.ndarray, geometry: Geometry) -> np.ndarray | None:
+    """(N, H, W, C) when a batch of arrays needs no resampling, no luma and no compositing."""
+    channels = geometry.channels
+    if batch.ndim != 4 or batch.dtype != np.uint8:
+        return None
+    if geometry.pads_mnist((batch.shape[2], batch.shape[1])):
         batch = np.pad(batch, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    if batch.shape[1:3] != (side, side) or batch.shape[3] not in (1, channels):
+    if batch.shape[1:3] != geometry.shape or batch.shape[3] not in (1, channels):
         return None
     return np.repeat(batch, channels, axis=3) if batch.shape[3] != channels else batch
+
+
+def to_images(
+    pictures: Sequence[bytes | np.ndarray] | np.ndarray, geometry: Geometry
+) -> tuple[np.ndarray, list[int], list[tuple[int, RejectedError]]]:
+    """Brings a batch of pictures to one size.
+
+    Returns:
+      images (M, H, W, C) uint8, the M indices kept, and (index, why) of those left out.
+    """
+    if isinstance(pictures, np.ndarray):
+        fast = at_once(pictures, geometry)
+        if fast is not None:
+            return fast, list(range(len(fast))), []
+    images = np.empty((len(pictures), *geometry.shape, geometry.channels), np.uint8)
+    kept, left_out = [], []
+    for index, picture in enumerate(pictures):
+        try:
+            images[len(kept)] = to_image(picture, geometry)
+            kept.append(index)
+        except RejectedError as error:
+            left_out.append((index, error))
+    return images[: len(kept)], kept, left_out
