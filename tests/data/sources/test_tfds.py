@@ -4,10 +4,12 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from ganpipe import data
-from ganpipe.data import sources, tfds_source
+from ganpipe.data import sources
+from ganpipe.data.sources import tfds as tfds_source
 from ganpipe.errors import UserError
 from pipeline.components import example_gen
 
@@ -91,6 +93,27 @@ def test_ragged_unlabelled_and_without_test_split(tfds_dir, tmp_path):
     assert not labels.numpy().any()
 
 
+def test_splits_by_name(tfds_dir, tmp_path):
+    info = run("tfds:tiny_pictures:test", tmp_path / "a", 8, tfds_dir, test_fraction=0.0)
+    assert {s: v["count"] for s, v in info.splits.items()} == {"train": 10}
+    spec = "tfds:tiny_pictures:1.2.0:train[20%:50%]+test"
+    info = run(spec, tmp_path / "b", 8, tfds_dir)
+    assert {s: v["count"] for s, v in info.splits.items()} == {"train": 17, "test": 2}
+    whole = run("tfds:tiny_pictures", tmp_path / "c", 8, tfds_dir)
+    keys = list(_keys(info, "train"))
+    assert keys[:9] == _keys(whole, "train")[6:15] and keys[9] == "test/0000000"
+    with pytest.raises(UserError, match="no split 'dev'.*it has"):
+        run("tfds:tiny_pictures:dev", tmp_path / "d", 8, tfds_dir)
+
+
+def _keys(info, split):
+    return [
+        tf.train.Example.FromString(raw).features.feature["key"].bytes_list.value[0].decode()
+        for shard in info.files(split, 8)
+        for raw in tf.data.TFRecordDataset(str(shard["path"])).as_numpy_iterator()
+    ]
+
+
 def test_sets_that_cannot_be_used(tfds_dir, tmp_path):
     with pytest.raises(UserError, match="no image feature, only x"):
         run("tfds:tiny_numbers", tmp_path / "o", 8, tfds_dir)
@@ -111,7 +134,7 @@ def test_unknown_names_are_told_fast(tfds_dir):
 
 
 def test_no_network_is_told_fast(tfds_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(tfds_source.fashion_mnist, "reachable", lambda url: False)
+    monkeypatch.setattr(tfds_source, "reachable", lambda url: False)
     with pytest.raises(UserError, match=r"www.cs.toronto.edu, which does not answer"):
         run("tfds:cifar10", tmp_path / "o", 32, str(tmp_path / "tfds"))
     assert not (tmp_path / "o").exists()
