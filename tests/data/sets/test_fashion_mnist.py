@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from ganpipe.data import fashion_mnist as F  # noqa: N812
+from ganpipe.data.sets import fashion_mnist as F  # noqa: N812
 from ganpipe.errors import UserError
 
 
@@ -55,7 +55,7 @@ def elsewhere(installed, tmp_path, monkeypatch):
     monkeypatch.setattr(F, "check", _without_the_system(F.check))
 
     def no_tfds(scratch, say):
-        raise F._FetchError("server is not reachable")
+        raise F.FetchError("server is not reachable")
 
     monkeypatch.setattr(F, "_from_tfds", no_tfds)
     return deb

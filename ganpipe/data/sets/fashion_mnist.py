@@ -5,30 +5,35 @@ Looked for in this order:
 1. Debian's installed package `dataset-fashion-mnist`, under `/usr/share/datasets/fashion-mnist`;
 2. our cache, `$GANPIPE_CACHE` or `~/.cache/ganpipe`, where an earlier run left it;
 3. the same Debian package (31 MB) fetched with `apt-get download` and unpacked with `dpkg-deb -x`
-   into the cache. No root is needed; on a machine whose package lists were never fetched,
-   `apt-get update` is run into private folders inside the cache first;
+   into the cache (clients.py);
 4. tensorflow-datasets' own downloader, if its host answers at all.
 
 Whatever was found counts only if the SHA-256 of all four decompressed files are the pinned ones.
+That is why it does not go through packages.py: the .gz of the authors and of Debian differ.
 """
 
-import contextlib
-import fcntl
+import dataclasses
 import gzip
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from ganpipe.data.sets import clients
+from ganpipe.data.sets.clients import FetchError
+from ganpipe.data.sets.named import NamedSet, parts
+from ganpipe.data.sets.packages import Package, cache_root, locked
+from ganpipe.data.sources import order
+from ganpipe.data.sources.base import Batch, Plan
 from ganpipe.errors import UserError
 
 DEBIAN_DIR = Path("/usr/share/datasets/fashion-mnist")
@@ -55,13 +60,8 @@ PINNED = {
 }
 _PREFIX = {"train": "train", "test": "t10k"}
 
-# Seconds. Offline, apt and the probe fail within a few of them.
-_UPDATE_LIMIT, _DOWNLOAD_LIMIT, _PROBE_LIMIT, _TFDS_LIMIT = 90, 180, 8, 300
-
-
-def cache_root() -> Path:
-    """`$GANPIPE_CACHE`, else `~/.cache/ganpipe`."""
-    return Path(os.environ.get("GANPIPE_CACHE") or Path.home() / ".cache" / "ganpipe")
+# Seconds. Offline, the probe fails within a few of them.
+_PROBE_LIMIT, _TFDS_LIMIT = 8, 300
 
 
 def locate(say: Callable[[str], None] = print) -> Path:
@@ -81,21 +81,12 @@ def locate(say: Callable[[str], None] = print) -> Path:
         if place.exists():
             tried.append(f"{place}: {problem}")
     target = cache_root() / "fashion-mnist"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock_path = target.parent / "fashion-mnist.lock"
-        lock_path.touch()
-    except OSError as error:
-        raise UserError(
-            f"fashion_mnist needs a cache folder and {target.parent} cannot be written "
-            f"({error.strerror}); set GANPIPE_CACHE to a folder of yours"
-        ) from error
-    with open(lock_path, "w") as lock_file, _locked(lock_file, say):
+    with locked(target, "fashion_mnist", say):
         if check(target) is None:  # another process fetched it while we waited
             return target
         for label, fetch in (("Debian package", _from_debian), ("TFDS", _from_tfds)):
             # Beside the target, so that the final rename stays on one file system.
-            scratch = Path(tempfile.mkdtemp(prefix="fashion-mnist.", dir=target.parent))
+            scratch = Path(tempfile.mkdtemp(prefix=".fashion-mnist.", dir=target.parent))
             try:
                 found = fetch(scratch, say)
                 problem = check(found)
@@ -105,7 +96,7 @@ def locate(say: Callable[[str], None] = print) -> Path:
                     say(f"fashion_mnist: verified, kept in {target}")
                     return target
                 tried.append(f"{label}: {problem}")
-            except _FetchError as error:
+            except FetchError as error:
                 tried.append(f"{label}: {error}")
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -147,93 +138,14 @@ def _payload(directory: Path, name: str) -> bytes:
         return file.read()
 
 
-class _FetchError(Exception):
-    """One way of fetching failed; the next is tried."""
-
-
-@contextlib.contextmanager
-def _locked(file, say: Callable[[str], None]) -> Iterator[None]:
-    """Holds an advisory lock, so that two processes do not fetch at once."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        say("fashion_mnist: another process is fetching it; waiting")
-        fcntl.flock(file, fcntl.LOCK_EX)
-    yield
-
-
-def _run(command: list[str], cwd: Path, limit: int) -> str | None:
-    """Runs a program for at most `limit` seconds; None if it succeeded, else its last line."""
-    environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        done = subprocess.run(
-            command,
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit,
-        )
-    except subprocess.TimeoutExpired:
-        return f"{command[0]} took longer than {limit} s"
-    except OSError as error:
-        return f"{command[0]}: {error.strerror}"
-    if done.returncode == 0:
-        return None
-    lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return lines[-1] if lines else f"{command[0]} ended with status {done.returncode}"
-
-
-def _apt_options(private: Path | None) -> list[str]:
-    """Options for apt-get: short waits, and our own folders when `private` is given."""
-    options = {
-        "Acquire::http::Timeout": "10",
-        "Acquire::https::Timeout": "10",
-        "Acquire::Retries": "1",
-        "Acquire::Languages": "none",
-        # As root, apt would drop to user _apt, who may not enter our cache.
-        "APT::Sandbox::User": "root",
-        "Debug::NoLocking": "1",
-    }
-    if private is not None:
-        options |= {
-            "Dir::State::lists": f"{private}/lists",
-            "Dir::Cache": f"{private}/cache",
-            "Dir::Cache::archives": f"{private}/cache/archives",
-            # Distributions hook cleaning jobs into update; they concern the system's folders.
-            "APT::Update::Post-Invoke::": "true",
-        }
-    return ["-q", *(part for k, v in options.items() for part in ("-o", f"{k}={v}"))]
-
-
 def _from_debian(scratch: Path, say: Callable[[str], None]) -> Path:
     """Fetches and unpacks the Debian package below `scratch`; returns the folder of the files."""
-    for program in ("apt-get", "dpkg-deb"):
-        if shutil.which(program) is None:
-            raise _FetchError(f"no {program} on this machine")
     say(f"fashion_mnist: fetching the Debian package {PACKAGE} (31 MB)")
-    download = ["download", PACKAGE]
-    problem = _run(["apt-get", *_apt_options(None), *download], scratch, _DOWNLOAD_LIMIT)
+    # Whatever version the lists name: the contents decide.
+    archive = clients.debian(PACKAGE, "", 31, scratch, say)
+    problem = clients.run(["dpkg-deb", "-x", str(archive), "root"], scratch, 60)
     if problem is not None:
-        # No lists, stale lists, or lists we may not read: private ones.
-        say("fashion_mnist: fetching package lists into a private folder")
-        private = scratch / "apt"
-        for folder in ("lists/partial", "cache/archives/partial"):
-            (private / folder).mkdir(parents=True)
-        options = _apt_options(private)
-        # One unreachable third-party archive makes update fail as a whole: the download decides.
-        update = _run(["apt-get", *options, "update"], scratch, _UPDATE_LIMIT)
-        problem = _run(["apt-get", *options, *download], scratch, _DOWNLOAD_LIMIT)
-        if problem is not None:
-            raise _FetchError(problem if update is None else f"{problem} (update: {update})")
-    archives = sorted(scratch.glob(f"{PACKAGE}_*.deb"))
-    if not archives:
-        raise _FetchError(f"apt-get download left no {PACKAGE}_*.deb")
-    problem = _run(["dpkg-deb", "-x", str(archives[-1]), "root"], scratch, 60)
-    if problem is not None:
-        raise _FetchError(problem)
+        raise FetchError(problem)
     return scratch / "root" / DEBIAN_DIR.relative_to("/")
 
 
@@ -253,16 +165,18 @@ def _from_tfds(scratch: Path, say: Callable[[str], None]) -> Path:
     """Fetches the authors' files with TFDS' downloader, in a process that can be stopped."""
     say("fashion_mnist: asking tensorflow-datasets' download server")
     out = scratch / "files"
-    code = "import sys; from ganpipe.data import fashion_mnist as f; f.tfds_download(sys.argv[1])"
+    code = (
+        "import sys; from ganpipe.data.sets import fashion_mnist as f; f.tfds_download(sys.argv[1])"
+    )
     # The child must import the ganpipe that is running, installed or not.
-    root = str(Path(__file__).resolve().parents[2])
-    problem = _run(
+    root = str(Path(__file__).resolve().parents[3])
+    problem = clients.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r}); {code}", str(out)],
         scratch,
         _TFDS_LIMIT,
     )
     if problem is not None:
-        raise _FetchError(problem)
+        raise FetchError(problem)
     return out
 
 
@@ -291,3 +205,56 @@ def tfds_download(out: str | Path) -> None:
         out.mkdir()
         for name, path in paths.items():
             shutil.copyfile(path, out / name)
+
+
+@dataclasses.dataclass(frozen=True)
+class FashionMnist(NamedSet):
+    """The embedded default data set. Keys are `train/00000` and so on, in the official order.
+
+    Attributes:
+      directory: where the four files are; known once fetched.
+    """
+
+    directory: str = ""
+
+    SET = "fashion_mnist"
+    CODE = 1
+
+    def packages(self) -> tuple[Package, ...]:
+        """None that packages.py should fetch."""
+        return ()
+
+    def fingerprint(self) -> str:
+        """The pinned hashes: the data cannot change."""
+        return f"fashion_mnist {sorted(PINNED.items())}"
+
+    def fetch(self, say: Callable[[str], None]) -> "FashionMnist":
+        """Finds or fetches the files."""
+        return dataclasses.replace(self, directory=str(locate(say)))
+
+    def fixed_size(self) -> tuple[int, int] | None:
+        """28x28."""
+        return 28, 28
+
+    def plan(self, geometry, seed, test_fraction, surveyed) -> Plan:
+        """The official train and test splits, each permuted by the seed."""
+        del test_fraction, surveyed
+        splits = {}
+        for number, split in enumerate(_PREFIX):
+            count = len(_arrays(self.directory, split)[1])
+            splits[split] = order.permutation(seed, number, count)
+        total = sum(map(len, splits.values()))
+        return Plan(CLASS_NAMES, geometry.channels or 1, splits, [], total)
+
+    def batches(self, split: str, rows, size: int, geometry) -> Iterator[Batch]:
+        """28x28x1 arrays."""
+        del geometry
+        images, labels = _arrays(self.directory, split)
+        for part in parts(rows, size):
+            keys = [f"{split}/{i:05d}" for i in part]
+            yield Batch(keys, labels[part].astype(np.int64), images[part])
+
+
+@lru_cache(maxsize=2)
+def _arrays(directory: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    return read(Path(directory), split)
