@@ -10,8 +10,10 @@ folder under the same path.
 import contextlib
 import difflib
 import io
+import json
 import logging
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
 IN_PROCESS = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+DASK = "apache_beam.runners.dask.dask_runner.DaskRunner"
 
 
 class _NoApitools(logging.Filter):
@@ -55,8 +58,12 @@ def parse(arguments: Sequence[str] | None = None) -> "PipelineOptions":
     arguments = list(arguments or ())
     if arguments and not arguments[0].startswith("-"):
         raise UserError(f"{arguments[0]!r} is no Beam flag; Beam flags look like --runner=NAME")
+    arguments = [_spelled_out(word) for word in arguments]
     if not any(word.split("=")[0] == "--runner" for word in arguments):
         arguments.append(f"--runner={IN_PROCESS}")
+    for word in arguments:
+        if word.startswith("--runner="):
+            _check_runner(word.partition("=")[2])  # imports it, and with it the flags it brings
     # argparse prints its usage (hundreds of lines) and exits: keep the one line that matters.
     printed = io.StringIO()
     level = logging.root.manager.disable
@@ -80,6 +87,30 @@ def parse(arguments: Sequence[str] | None = None) -> "PipelineOptions":
     return options
 
 
+def _spelled_out(word: str) -> str:
+    """Short names of runners that Beam itself knows by their long ones only."""
+    name = word.partition("=")[2] if word.startswith("--runner=") else ""
+    return f"--runner={DASK}" if name.lower() in ("dask", "daskrunner") else word
+
+
+def _check_runner(name: str) -> None:
+    """UserError unless Beam can make this runner."""
+    from apache_beam.runners import runner
+
+    try:
+        runner.create_runner(name)
+    except (ValueError, AttributeError) as error:
+        raise UserError(
+            f"--runner={name}: Beam has no such runner; expected DirectRunner, DaskRunner, "
+            "FlinkRunner, SparkRunner, DataflowRunner, PortableRunner or a full class name, and no "
+            "--runner at all to work in this process"
+        ) from error
+    except ImportError as error:
+        extra = "gcp" if "dataflow" in name.lower() else "dask" if "dask" in name.lower() else ""
+        hint = f"install it with `pip install apache-beam[{extra}]`" if extra else str(error)
+        raise UserError(f"--runner={name} cannot be imported ({error}); {hint}") from error
+
+
 def run_over(
     elements: Sequence[Any], job: Callable[[Any], Any], options: "PipelineOptions | None"
 ) -> None:
@@ -91,21 +122,65 @@ def run_over(
       options: from `parse`; the in-process runner if None.
 
     Raises:
-      UserError: a worker could not read or write a file (full disk, missing folder).
+      UserError: one that a worker raised, or the runner cannot be reached.
+      OSError: a worker could not read or write (full disk, missing folder).
     """
+    if not elements:
+        return
     beam = load_beam()
     options = options if options is not None else parse()
+    # Bytes pass through every runner's coders unchanged; texts that are no UTF-8 do not.
+    packed = [pickle.dumps((job, element)) for element in elements]
+    try:
+        with _quiet(), _importable_by_workers(), beam.Pipeline(options=options) as p:
+            _ = p | beam.Create(packed) | beam.Reshuffle() | beam.Map(_work)
+    except Exception as error:
+        known = _from_worker(error)
+        if known is None:
+            raise
+        raise known from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps runners' logs out of ours: what goes wrong is raised, once, without their frames."""
+    # Dask's own cluster says good-bye when the process ends, long after this: quiet for good.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     log = logging.getLogger("apache_beam")
     level = log.level
-    log.setLevel(logging.CRITICAL)  # what goes wrong is raised below, once, without Beam's frames
+    log.setLevel(logging.CRITICAL)
     try:
-        with _importable_by_workers(), beam.Pipeline(options=options) as p:
-            _ = p | beam.Create(list(elements)) | beam.Reshuffle() | beam.Map(job)
-    except OSError as error:
-        text = str(error).partition(" [while running")[0]
-        raise UserError(f"a Beam worker could not read or write: {text}") from error
+        yield
     finally:
         log.setLevel(level)
+
+
+_MARK = "ganpipe worker: "
+
+
+def _work(packed: bytes) -> None:
+    """Runs one element in a worker; errors that users can mend cross every runner as one line."""
+    job, element = pickle.loads(packed)
+    try:
+        job(element)
+    except UserError as error:
+        raise RuntimeError(f"{_MARK}{json.dumps([None, str(error)])}") from error
+    except OSError as error:
+        text = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        raise RuntimeError(f"{_MARK}{json.dumps([error.errno, text])}") from error
+
+
+def _from_worker(error: Exception) -> Exception | None:
+    """The error that `_work` has put into a runner's exception, or its chain, if any."""
+    seen: BaseException | None = error
+    while seen is not None:
+        text = str(seen)
+        if _MARK in text:
+            with contextlib.suppress(ValueError):
+                number, told = json.JSONDecoder().raw_decode(text.split(_MARK, 1)[1])[0]
+                return UserError(told) if number is None else OSError(number, told)
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 @contextlib.contextmanager

@@ -1,158 +1,215 @@
-"""ExampleGen: images of any source to TFRecord shards at every power of two, with Apache Beam.
+"""ExampleGen: images of any source to TFRecord shards at every level, with Apache Beam.
 
-One Beam element is one shard's worth of images; a worker reads it in batches, brings each batch to
-its size, computes the pyramid in NumPy and appends to one file per level. What a shard holds
-depends on the source and the seed alone, never on the number of workers or the runner.
+One Beam element is one shard's worth of images (shards.py). What a shard holds depends on the
+source and the request alone, never on the number of workers or the runner.
 
 Everything is written into a hidden sibling of the output folder, which is renamed at the end: a run
-that fails, or is killed, leaves no output folder. What a killed run left the next one removes.
+that fails, or is killed, leaves no output folder. The same command after a kill goes on with the
+shards that were finished.
 """
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ganpipe.data import folder, manifest, records, scratch, sources, transforms
+from ganpipe.data import manifest, scratch, sources, transforms
 from ganpipe.data.manifest import DatasetInfo
 from ganpipe.data.sources import source_fingerprint
+from ganpipe.data.sources.base import Plan, Source
+from ganpipe.data.sources.pictures import Survey
 from ganpipe.errors import UserError
 from pipeline import beam_options as beam_flags
+from pipeline.components import shards
+from pipeline.components.request import CODE_VERSION, Request, check_fixed_size
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
-__all__ = ["MAX_SKIPPED", "run", "source_fingerprint"]
-
-# Raised when the same request would give other bytes than before.
-CODE_VERSION = 1
-# A run stops when more than this share of the pictures cannot be used.
-MAX_SKIPPED = 0.05
-_SHARD_IMAGES, _SHARD_BYTES = 8192, 64 << 20  # at the top level; whichever is reached first
-_BATCH_IMAGES, _BATCH_BYTES = 512, 16 << 20  # pixel work at once, uint8 bytes at the top level
-_SURVEY_FILES = 256
-
-
-@dataclasses.dataclass(frozen=True)
-class _Shard:
-    """One Beam element."""
-
-    split: str
-    index: int
-    of: int
-    rows: Any
+__all__ = ["estimate", "run", "source_fingerprint"]
 
 
 def run(
     source: str,
     out: str | Path,
-    resolution: int = 32,
-    channels: int = 0,
-    fit: str = "crop",
-    seed: int = 0,
-    beam_options: "PipelineOptions | None" = None,
+    resolution: int | None = None,
     *,
-    upscale: bool = False,
-    test_fraction: float = 0.1,
+    beam_options: "PipelineOptions | None" = None,
     name: str | None = None,
     tfds_data_dir: str | None = None,
+    overwrite: bool = False,
     say: Callable[[str], None] = print,
     progress: bool = True,
+    **settings: Any,
 ) -> DatasetInfo:
     """Prepares a data folder, or returns the one that is there if the same was asked before.
 
     Args:
-      source: `fashion_mnist`, `folder:DIR` or `tfds:NAME[/CONFIG][:VERSION]`.
+      source: see `ganpipe.data.sources.KINDS` and `ganpipe.data.sets.NAMES`.
       out: folder to make. May exist if empty.
-      resolution: side of the largest level in pixels, a power of two from 4 to 1024.
-      channels: 1, 3, or 0 to keep what the source has.
-      fit: `crop`, `pad` or `stretch` (see `transforms.Geometry`).
-      seed: decides the order in which images are written.
+      resolution: side of square images in pixels, a power of two; the source's own default if None.
       beam_options: as from `beam_options.parse`; the in-process runner if None.
-      upscale: allow pictures smaller than `resolution`.
-      test_fraction: share cut off as test split where the source has none; 0 cuts none.
       name: name in reports; the source's own if None.
       tfds_data_dir: where TFDS keeps its data.
+      overwrite: whether a data folder in `out` that holds something else may be replaced.
       say: receives a line for what takes time and for what was found.
       progress: whether to draw a progress bar on stderr (only ever on a terminal).
+      **settings: further attributes of `request.Request`.
 
     Raises:
-      UserError: anything wrong with the request, the source or more than 5 % of its pictures.
+      UserError: anything wrong with the request, the source or too many of its pictures; a full
+        disk. Nothing is left in `out` then.
     """
     out = Path(out).absolute()
-    transforms.check_resolution(resolution)
-    if fit not in transforms.FITS:
-        raise UserError(f"--fit={fit!r} is not known; expected {', '.join(transforms.FITS)}")
-    if channels not in (0, 1, 3):
-        raise UserError(f"--channels={channels} cannot be made; expected 1, 3 or 0 (keep)")
-    if not 0 <= test_fraction < 1:
-        raise UserError(f"--test_fraction={test_fraction} is out of range; expected 0 <= x < 1")
+    request = Request(resolution, **settings)
     opened = sources.open_source(source, tfds_data_dir)
-    request = {
+    what = {
         "source": opened.fingerprint(),
-        "resolution": resolution,
-        "channels": channels,
-        "fit": fit,
-        "upscale": upscale,
-        "seed": seed,
-        "test_fraction": test_fraction,
+        **request.record(),
         "name": name or opened.name,
         "code": CODE_VERSION,
     }
-    fingerprint = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-    made = _already_there(out, fingerprint, source)
+    fingerprint = hashlib.sha256(
+        json.dumps(what, sort_keys=True).encode("utf-8", "surrogateescape")
+    ).hexdigest()
+    made = _already_there(out, fingerprint, source, overwrite)
     if made is not None:
         say(f"{out}: nothing to do, it holds exactly this")
         return made
-    geometry = transforms.Geometry(resolution, channels, fit, upscale)
-    _check_fixed_size(opened, geometry, source)
+    check_fixed_size(opened, request)
     opened = opened.fetch(say)
-
+    check_fixed_size(opened, request)
     options = beam_options if beam_options is not None else beam_flags.parse()
-    with scratch.folder_beside(out) as place:
-        surveyed = _survey(opened, place, options, progress)
-        plan = opened.plan(geometry, seed, test_fraction, surveyed)
-        _check_skipped(plan.skipped, plan.total, source, geometry)
-        geometry = dataclasses.replace(geometry, channels=plan.channels)
-        if "train" not in plan.splits:
-            raise UserError(f"--source={source}: no usable picture is left for the train split")
-        shards = _cut_shards(plan, geometry)
-        num_classes = len(plan.class_names)
-        job = functools.partial(
-            _write_shard,
-            source=opened,
-            geometry=geometry,
-            num_classes=num_classes,
-            folder_path=str(place),
-        )
-        names = [f"{split}-*.done" for split in plan.splits]
-        with scratch.counting(place / scratch.WORK, names, plan.total, "writing", progress):
-            beam_flags.run_over(shards, job, options)
-        results = _collect(place, shards)
-        skipped = plan.skipped + [tuple(s) for r in results for s in r["skipped"]]
-        _check_skipped(skipped, plan.total, source, geometry)
-        content = _describe(results, plan, geometry)
-        content |= {
-            "name": request["name"],
-            "source": opened.spec,
-            "geometry": geometry.describe(),
-            "skipped": len(skipped),
-            "request": {**request, "fingerprint": fingerprint},
-        }
-        _finish(place, out, content, skipped)
+    with scratch.folder_beside(out, fingerprint) as place:
+        try:
+            plan, target = _plan(opened, request, place, options, progress)
+            _check_space(out, plan, target)
+            skipped, content = _write(opened, request, plan, target, place, options, say, progress)
+            content |= {
+                "name": what["name"],
+                "source": opened.spec,
+                "geometry": target.geometry.describe(),
+                "licence": opened.licence,
+                "credit": opened.credit,
+                "skipped": len(skipped),
+                "request": {**what, "fingerprint": fingerprint},
+            }
+            _finish(place, out, content, skipped, overwrite)
+        except OSError as error:
+            raise _disk(out, error) from error
     return manifest.info(out)
 
 
-def _already_there(out: Path, fingerprint: str, source: str) -> DatasetInfo | None:
+def _disk(out: Path, error: OSError) -> UserError:
+    if scratch.no_space(error):
+        return UserError(
+            f"--out={out}: the disk is full ({error.strerror}); nothing was kept. Free some "
+            "space or "
+            "give an --out on another disk; --dry_run tells how much is needed"
+        )
+    return UserError(f"--out={out}: cannot read or write ({error}); nothing was kept")
+
+
+def _plan(
+    source: Source, request: Request, place: Path, options, progress: bool
+) -> tuple[Plan, shards.Target]:
+    """Surveys the source and decides what will be written."""
+    surveyed = _survey(source, place, options, progress)
+    sizes: Counter[tuple[int, int]] = Counter()
+    if surveyed is not None:
+        good = [i for i in range(len(surveyed.sizes)) if i not in surveyed.errors]
+        sizes.update(map(tuple, surveyed.sizes[good].tolist()))
+    geometry = request.geometry(source, sizes)
+    plan = source.plan(geometry, request.seed, request.test_fraction, surveyed)
+    return plan, target_of(source, request, plan, geometry)
+
+
+def target_of(
+    source: Source, request: Request, plan: Plan, geometry: transforms.Geometry
+) -> shards.Target:
+    """What the workers make of a plan; UserError if too little of it can be used."""
+    geometry = dataclasses.replace(geometry, channels=plan.channels)
+    check_skipped(plan.skipped, plan.total, source.spec, geometry, request.max_skipped)
+    needed = ("trainA", "trainB") if plan.domains else ("train",)
+    for split in needed:
+        if split not in plan.splits:
+            raise UserError(f"--source={source.spec}: no usable picture is left for {split}")
+    return shards.Target(
+        geometry,
+        request.record()["encoding"],
+        len(plan.class_names),
+        len(plan.map_classes),
+        plan.pair_channels,
+    )
+
+
+def _survey(source: Source, place: Path, options, progress: bool) -> Survey | None:
+    """Opens every file of a source of files, by the workers."""
+    keys = source.files_to_survey()
+    if not keys:
+        return None
+    chunks = [
+        (i, keys[start : start + shards.SURVEY_FILES])
+        for i, start in enumerate(range(0, len(keys), shards.SURVEY_FILES))
+    ]
+    work = place / scratch.WORK
+    todo = [c for c in chunks if not (work / f"survey-{c[0]:06d}.jsonl").is_file()]
+    job = functools.partial(shards.survey, source=source, folder=str(place))
+    with scratch.counting(work, "survey-*.done", len(keys), "looking at", progress):
+        beam_flags.run_over(todo, job, options)
+    parts = []
+    for index, _ in chunks:
+        lines = (work / f"survey-{index:06d}.jsonl").read_text().splitlines()
+        parts.append(Survey.of([json.loads(line) for line in lines]))
+    return Survey.join(parts)
+
+
+def _write(
+    source: Source,
+    request: Request,
+    plan: Plan,
+    target: shards.Target,
+    place: Path,
+    options,
+    say: Callable[[str], None],
+    progress: bool,
+) -> tuple[list[tuple[str, str]], dict]:
+    """Writes all shards that are not there yet; (what was left out, what `dataset.json` says)."""
+    cut = shards.cut(plan, target)
+    todo = [shard for shard in cut if shards.finished(shard, place) is None]
+    if len(todo) < len(cut):
+        say(
+            f"going on with an interrupted run: {len(cut) - len(todo)} of {len(cut)} shards are "
+            "done"
+        )
+    job = functools.partial(shards.write, source=source, target=target, folder=str(place))
+    names = [f"{split}-*.done" for split in plan.splits]
+    total = sum(map(len, plan.splits.values()))
+    with scratch.counting(place / scratch.WORK, names, total, "writing", progress):
+        beam_flags.run_over(todo, job, options)
+    results = []
+    for shard in cut:
+        result = shards.finished(shard, place)
+        if result is None:
+            raise UserError(
+                f"the Beam runner finished without writing shard {shard.stem}: do all workers see "
+                f"{place.parent} under that path?"
+            )
+        results.append(result)
+    skipped = plan.skipped + [tuple(s) for result in results for s in result["skipped"]]
+    check_skipped(skipped, plan.total, source.spec, target.geometry, request.max_skipped)
+    return skipped, _describe(results, plan, target)
+
+
+def _already_there(out: Path, fingerprint: str, source: str, overwrite: bool) -> DatasetInfo | None:
     """The data set in `out` if it is the one asked for; UserError if `out` holds anything else."""
     if not out.exists() and not out.is_symlink():
         parent = out.parent
@@ -169,197 +226,136 @@ def _already_there(out: Path, fingerprint: str, source: str) -> DatasetInfo | No
         raise UserError(
             f"--out={out} exists and is not a data folder; give a new folder or empty this one"
         )
-    there = manifest.info(out)
+    try:
+        there = manifest.info(out)
+    except UserError:
+        if overwrite:
+            return None
+        raise
     if there.request.get("fingerprint") == fingerprint:
-        for split in there.splits:
-            for level in there.resolutions:
-                manifest.check_files(there, split, level, hash_up_to=0)
+        try:
+            for split in there.splits:
+                for level in there.resolutions:
+                    manifest.check_files(there, split, level, hash_up_to=0)
+        except UserError:
+            if overwrite:
+                return None
+            raise
         return there
+    if overwrite:
+        return None
+    height, width, channels = there.shape(there.max_resolution)
     raise UserError(
-        f"--out={out} already holds another data set ({there.name}, {there.max_resolution}x"
-        f"{there.max_resolution}x{there.channels}, {there.source}) than this request for {source}, "
-        "or its source or settings have changed since; give another --out or remove that folder"
+        f"--out={out} already holds another data set ({there.name}, {height}x{width}x{channels}, "
+        f"{there.source}) than this request for {source}, or its source or settings have changed "
+        "since; give another --out, or --overwrite to replace it"
     )
 
 
-def _check_fixed_size(source: sources.Source, geometry: transforms.Geometry, spec: str) -> None:
-    """Refuses a target that no picture of the source reaches, before anything is fetched."""
-    size = source.fixed_size()
-    if size is None:
-        return
-    try:
-        transforms.check_size(size, geometry)
-    except transforms.RejectedError as error:
-        reach = 32 if size == (28, 28) else 1 << (min(size).bit_length() - 1)
-        raise UserError(
-            f"--resolution={geometry.resolution}: the images of {spec} are {size[0]}x{size[1]}; "
-            f"use --resolution={reach} or allow enlarging with --upscale"
-        ) from error
-
-
-def _check_skipped(
-    skipped: Sequence[tuple[str, str]], total: int, source: str, geometry: transforms.Geometry
+def check_skipped(
+    skipped: Sequence[tuple[str, str]],
+    total: int,
+    source: str,
+    geometry: transforms.Geometry,
+    most: float,
 ) -> None:
-    """UserError, listing the first few, when more than MAX_SKIPPED of the pictures are unusable."""
-    if len(skipped) <= MAX_SKIPPED * total:
+    """UserError, listing the first few, when more than a share `most` is unusable."""
+    if len(skipped) <= most * total:
         return
-    shown = "; ".join(f"{key}: {reason}" for key, reason in skipped[:5])
+    shown = "; ".join(f"{key}: {reason}" for key, reason in sorted(skipped)[:5])
     more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
     small = sum("is smaller than" in reason for _, reason in skipped)
     hint = (
         "choose a smaller --resolution or allow enlarging with --upscale"
         if 2 * small > len(skipped)
-        else "mend or remove them"
+        else "mend or remove them, or allow more with --max_skipped"
     )
     raise UserError(
         f"--source={source}: {len(skipped)} of {total} pictures cannot be used "
-        f"(more than {MAX_SKIPPED:.0%}): {shown}{more}. {hint[0].upper()}{hint[1:]}; nothing was "
-        f"written at {geometry.resolution}x{geometry.resolution}"
+        f"(more than {most:.0%}): {shown}{more}. {hint[0].upper()}{hint[1:]}; nothing was "
+        f"written at {geometry.height}x{geometry.width}"
     )
 
 
-def _survey(source: sources.Source, place: Path, options, progress: bool) -> dict[str, dict]:
-    """Opens every file of a folder source: {key: row of `folder.survey`}."""
-    keys = source.files_to_survey()
-    if not keys:
-        return {}
-    chunks = [
-        (i, keys[start : start + _SURVEY_FILES])
-        for i, start in enumerate(range(0, len(keys), _SURVEY_FILES))
-    ]
-    job = functools.partial(_survey_chunk, root=source.directory, folder_path=str(place))
-    with scratch.counting(place / scratch.WORK, "survey-*.done", len(keys), "looking at", progress):
-        beam_flags.run_over(chunks, job, options)
-    rows = {}
-    for index, _ in chunks:
-        for line in (place / scratch.WORK / f"survey-{index:06d}.jsonl").read_text().splitlines():
-            row = json.loads(line)
-            rows[row["key"]] = row
-    return rows
+def estimate(plan_total: int, target: shards.Target, encoded: dict[int, float]) -> int:
+    """Bytes that a number of records will take; `encoded`: measured bytes a record, per height."""
+    overhead = 120  # key, shape, label, framing
+    size = 0.0
+    for level in target.levels():
+        h, w = level["shape"]
+        g = target.geometry
+        raw = h * w * (g.channels + target.pair_channels + bool(target.map_classes))
+        size += overhead + encoded.get(level["resolution"], raw)
+    return int(plan_total * size)
 
 
-def _survey_chunk(chunk: tuple[int, list[str]], root: str, folder_path: str) -> None:
-    index, keys = chunk
-    lines = [json.dumps(row) for row in folder.survey(Path(root), keys)]
-    work = Path(folder_path) / scratch.WORK
-    scratch.write_atomically(work / f"survey-{index:06d}.jsonl", "\n".join(lines))
-    scratch.write_atomically(work / f"survey-{index:06d}.done", f"{len(keys)} 0")
-
-
-def _cut_shards(plan: sources.Plan, geometry: transforms.Geometry) -> list[_Shard]:
-    """Equal shards of at most 8192 images or 64 MiB at the top level."""
-    image_bytes = geometry.resolution**2 * geometry.channels
-    most = max(1, min(_SHARD_IMAGES, _SHARD_BYTES // image_bytes))
-    shards = []
-    for split, rows in plan.splits.items():
-        of = -(-len(rows) // most)
-        edges = np.linspace(0, len(rows), of + 1).astype(int)
-        shards += [_Shard(split, i, of, rows[edges[i] : edges[i + 1]]) for i in range(of)]
-    return shards
-
-
-def _write_shard(
-    shard: _Shard,
-    source: sources.Source,
-    geometry: transforms.Geometry,
-    num_classes: int,
-    folder_path: str,
-) -> None:
-    """Writes one shard at every level, and a small JSON file that says what became of it."""
-    out = Path(folder_path)
-    levels = transforms.resolutions_up_to(geometry.resolution)
-    side, channels = geometry.resolution, geometry.channels
-    batch = max(1, min(_BATCH_IMAGES, _BATCH_BYTES // (side * side * channels)))
-    stem = f"{shard.split}-{shard.index:05d}"
-    per_class, skipped, done = [0] * num_classes, [], 0
-    with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(min(16, os.cpu_count() or 1)))
-        writers = {
-            level: records.ShardWriter(
-                out / f"{shard.split}-{level:04d}-{shard.index:05d}-of-{shard.of:05d}.tfrecord",
-                (level, level, channels),
-            )
-            for level in levels
-        }
-        for writer in writers.values():
-            stack.callback(writer.discard)
-        for keys, labels, pictures in source.batches(shard.split, shard.rows, batch):
-            images, kept, bad = transforms.to_squares(pictures, geometry, pool)
-            skipped += [(keys[i], reason) for i, reason in bad]
-            if num_classes:
-                fine = [row for row, i in enumerate(kept) if 0 <= labels[i] < num_classes]
-                if len(fine) < len(kept):
-                    wrong = [i for i in kept if not 0 <= labels[i] < num_classes]
-                    reason = f"is outside 0..{num_classes - 1}"
-                    skipped += [(keys[i], f"label {labels[i]} {reason}") for i in wrong]
-                    images, kept = images[fine], [kept[row] for row in fine]
-            good = labels[kept] if num_classes else np.zeros(len(kept), np.int64)
-            for level, reduced in transforms.pyramid(images).items():
-                writers[level].write(reduced, good, [keys[i] for i in kept])
-            for label in good if num_classes else ():
-                per_class[label] += 1
-            done += len(kept)
-            scratch.write_atomically(out / scratch.WORK / f"{stem}.done", f"{done} {len(skipped)}")
-        entries = {str(level): writer.close() for level, writer in writers.items()}
-    result = {
-        "split": shard.split,
-        "index": shard.index,
-        "count": done,
-        "per_class": per_class,
-        "skipped": skipped,
-        "levels": entries,
+def _check_space(out: Path, plan: Plan, target: shards.Target) -> None:
+    """Refuses to begin what cannot end; compressed levels are counted at an eighth of raw."""
+    eighth = {
+        level["resolution"]: np.prod(level["shape"]) * target.geometry.channels / 8
+        for level in target.levels()
+        if level["encoding"] != "raw"
     }
-    scratch.write_atomically(out / scratch.WORK / f"{stem}.json", json.dumps(result))
+    needed = estimate(sum(map(len, plan.splits.values())), target, eighth)
+    free = shutil.disk_usage(out.parent).free
+    if needed > free:
+        raise UserError(
+            f"--out={out}: about {needed / 1e9:,.2f} GB will be needed, {free / 1e9:,.2f} GB are "
+            "free there; free some space, give an --out on another disk, or choose a smaller "
+            "size or "
+            "--encoding=jpeg"
+        )
 
 
-def _collect(place: Path, shards: Sequence[_Shard]) -> list[dict]:
-    """What the workers reported, in shard order."""
-    results = []
-    for shard in shards:
-        path = place / scratch.WORK / f"{shard.split}-{shard.index:05d}.json"
-        if not path.is_file():
-            raise UserError(
-                f"the Beam runner finished without writing shard {path.stem}: do all workers see "
-                f"{place.parent} under that path?"
-            )
-        results.append(json.loads(path.read_text()))
-    return results
-
-
-def _describe(results: list[dict], plan: sources.Plan, geometry: transforms.Geometry) -> dict:
+def _describe(results: list[dict], plan: Plan, target: shards.Target) -> dict:
     """The part of `dataset.json` that depends on contents alone, with its fingerprint."""
-    splits, shards = {}, {}
+    splits, entries = {}, {}
     for split in plan.splits:
         mine = [r for r in results if r["split"] == split]
         counts = np.sum([r["per_class"] for r in mine], axis=0).astype(int).tolist()
         splits[split] = {"count": sum(r["count"] for r in mine), "per_class": counts or []}
         levels = mine[0]["levels"]
-        shards[split] = {level: [r["levels"][level] for r in mine] for level in levels}
+        entries[split] = {level: [r["levels"][level] for r in mine] for level in levels}
     content = {
         "format": manifest.FORMAT,
-        "channels": geometry.channels,
-        "resolutions": transforms.resolutions_up_to(geometry.resolution),
-        "num_classes": len(plan.class_names),
+        "channels": target.geometry.channels,
+        "levels": target.levels(),
+        "num_classes": target.num_classes,
         "class_names": list(plan.class_names),
+        "map_classes": list(plan.map_classes),
+        "pair_channels": plan.pair_channels,
+        "domains": list(plan.domains),
         "splits": splits,
-        "shards": shards,
+        "shards": entries,
     }
     return content | {"fingerprint": manifest.content_fingerprint(content)}
 
 
-def _finish(place: Path, out: Path, content: dict, skipped: Sequence[tuple[str, str]]) -> None:
+def _finish(
+    place: Path, out: Path, content: dict, skipped: Sequence[tuple[str, str]], overwrite: bool
+) -> None:
     """Writes the manifest and moves the folder into place."""
-    shutil.rmtree(place / scratch.WORK)
     if skipped:
         lines = [json.dumps({"key": key, "reason": reason}) for key, reason in sorted(skipped)]
         (place / manifest.QUARANTINE).write_text("\n".join(lines) + "\n")
     text = json.dumps(content, indent=1, ensure_ascii=False)
-    (place / manifest.MANIFEST).write_text(text + "\n", encoding="utf-8")
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:  # class names from folders whose names are no UTF-8
+        data = json.dumps(content, indent=1).encode()
+    (place / manifest.MANIFEST).write_bytes(data + b"\n")
+    shutil.rmtree(place / scratch.WORK)
     (place / scratch.LOCK).unlink()  # the lock itself is held until the caller closes the file
+    aside = out.with_name(f".{out.name}.old-{os.getpid()}")
+    if overwrite and (out / manifest.MANIFEST).is_file():
+        os.rename(out, aside)
     try:
         os.rename(place, out)  # replaces an empty folder, fails on any other
     except OSError as error:
+        if aside.exists():
+            os.rename(aside, out)
         raise UserError(
             f"--out={out} appeared while this run was working ({error.strerror}); nothing was "
             "changed there"
         ) from error
+    shutil.rmtree(aside, ignore_errors=True)

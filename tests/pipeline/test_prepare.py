@@ -17,7 +17,7 @@ from ganpipe import data
 from ganpipe.cli import app
 from ganpipe.errors import UserError
 from pipeline import beam_options, prepare
-from pipeline.components import example_gen
+from pipeline.components import example_gen, shards
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -126,11 +126,11 @@ def test_bad_pictures_are_quarantined(tmp_path):
 @pytest.mark.parametrize("kind", ["text", "cut"])
 def test_too_many_bad_pictures_stop_the_run(tmp_path, kind):
     source = fill(tmp_path / "in", 40)
-    for i in range(3):
+    for i in range(14):
         whole = (source / "a" / "000.png").read_bytes()
         content = b"no image" if kind == "text" else whole[: len(whole) // 2]
         (source / "a" / f"bad{i}.png").write_bytes(content)
-    with pytest.raises(UserError, match=r"3 of 43 pictures cannot be used .*a/bad0\.png: .*Mend"):
+    with pytest.raises(UserError, match=r"14 of 54 pictures cannot be used .*a/bad0\.png: .*Mend"):
         run(source, tmp_path / "out")
     assert {p.name for p in tmp_path.iterdir()} == {"in"}
 
@@ -176,6 +176,15 @@ def test_foreign_output_folders_are_left_alone(tmp_path):
         ({"channels": 2}, "expected 1, 3 or 0"),
         ({"fit": "zoom"}, "crop, pad, stretch"),
         ({"test_fraction": 1.0}, "out of range"),
+        ({"max_skipped": 2.0}, "--max_skipped=2.0 is out of range"),
+        ({"filter": "bicubic"}, "expected lanczos, area"),
+        ({"encoding": "jpeg:0"}, "quality from 1 to 100"),
+        ({"encoding": "gif"}, "expected auto, raw, png, jpeg"),
+        ({"background": "mauve"}, "expected white, black, grey or #rrggbb"),
+        ({"levels": 20}, "--levels=20 is out of range"),
+        ({"resolution": None, "base": "3x4"}, "--base=3x4 --levels=8 for 384x512"),
+        ({"resolution": None, "base": "300x400", "levels": 8}, "at most 4096 pixels"),
+        ({"resolution": 16, "base": "4x4", "levels": 2}, "both given"),
     ],
 )
 def test_requests_out_of_range(tmp_path, settings, message):
@@ -183,12 +192,16 @@ def test_requests_out_of_range(tmp_path, settings, message):
         run(tmp_path, tmp_path / "out", **settings)
 
 
-def test_killed_in_the_middle_leaves_no_output(tmp_path):
+def test_killed_in_the_middle_leaves_no_output_and_goes_on(tmp_path, monkeypatch):
     source = fill(tmp_path / "in", 20)
     code = (
-        "import time; from pipeline.components import example_gen as e; real = e._write_shard\n"
-        "def slow(*a, **k): print('writing', flush=True); time.sleep(60)\n"
-        "e._write_shard = slow\n"
+        "import os, time\n"
+        "from pipeline.components import example_gen as e, shards\n"
+        "shards.SHARD_IMAGES = 5; real = shards.write\n"
+        "def slow(shard, **k):\n"
+        "    if shard.index == 2: print('writing', flush=True); time.sleep(60)\n"
+        "    real(shard, **k)\n"
+        "shards.write = slow\n"
         f"e.run('folder:{source}', '{tmp_path}/out', 8, say=lambda s: None)\n"
     )
     child = subprocess.Popen(
@@ -199,8 +212,18 @@ def test_killed_in_the_middle_leaves_no_output(tmp_path):
     child.wait()
     assert not (tmp_path / "out").exists()
     assert len(list(tmp_path.glob(".out.preparing-*"))) == 1
-    run(source, tmp_path / "out", 8)  # also sweeps up after the dead one
+    said = []
+    monkeypatch.setattr(shards, "SHARD_IMAGES", 5)
+    broken = run(source, tmp_path / "out", 8, say=said.append)
+    assert "going on with an interrupted run: 2 of 5 shards are done" in said
     assert {p.name for p in tmp_path.iterdir()} == {"in", "out"}
+    assert broken.shards == run(source, tmp_path / "whole", 8).shards
+    # What is left of another request that was killed goes as well.
+    leftover = tmp_path / ".more.preparing-0123456789abcdef"
+    (leftover / ".work").mkdir(parents=True)
+    (leftover / "lock").write_text("")
+    run(source, tmp_path / "more", 8)
+    assert not leftover.exists()
 
 
 def call(*words):
