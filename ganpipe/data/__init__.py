@@ -9,19 +9,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ganpipe.data.fade import fade
     from ganpipe.data.manifest import DatasetInfo, info, verify
-    from ganpipe.data.reader import load
+    from ganpipe.data.reader import load, load_domains
     from ganpipe.data.sheet import sample_sheet
 
 _HOME = {
     "DatasetInfo": "manifest",
     "info": "manifest",
     "verify": "manifest",
+    "fade": "fade",
     "load": "reader",
+    "load_domains": "reader",
     "sample_sheet": "sheet",
 }
 
-__all__ = ["DatasetInfo", "info", "load", "sample_sheet", "verify"]
+__all__ = ["DatasetInfo", "fade", "info", "load", "load_domains", "sample_sheet", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -128,6 +128,8 @@ class GANSystem(keras.Model):
 
     def _check_element_spec(self, spec: Any) -> None:
         parts = spec if isinstance(spec, tuple) else (spec,)
+        # A distributed data set gives one spec a replica; all are alike.
+        parts = [tf.nest.flatten(part, expand_composites=True)[0] for part in parts]
         expected = (self.resolution, self.resolution, self.channels)
         if tuple(parts[0].shape[1:]) != expected:
             raise UserError(

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,40 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """True on the one worker that writes files."""
     resolver = strategy.cluster_resolver
     return resolver is None or not resolver.cluster_spec().as_dict() or resolver.task_id == 0
+
+
+def feed(
+    strategy: tf.distribute.Strategy,
+    read: Callable[[tuple[int, int]], tf.data.Dataset],
+    batch_size: int,
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """Global batches as Keras' `fit` takes them under a strategy.
+
+    Every worker decodes only what its own replicas train on: replica r of R gets rows r B / R to
+    (r + 1) B / R - 1 of the batch of B that one replica would get.
+
+    Args:
+      strategy: from `make`.
+      read: `ganpipe.data.load` as a function of its `shard`: (index, count) -> that slice of every
+        batch, without end.
+      batch_size: the global one, B; divides by the replicas.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return read((0, 1))
+
+    def slices(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        stream = read((context.input_pipeline_id, context.num_input_pipelines))
+        local = replicas // context.num_input_pipelines
+        if local == 1:
+            return stream
+        # A worker's replicas take turns at its stream. TensorFlow must be told that it stays
+        # endless, or it allows for an empty last batch and forgets the static batch size.
+        stream = stream.rebatch(batch_size // replicas, drop_remainder=True)
+        stream = stream.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        return stream.prefetch(local)
+
+    return strategy.distribute_datasets_from_function(slices)
 
 
 def largest_replica_difference(strategy: tf.distribute.Strategy, variables: list[Any]) -> float:

@@ -1,5 +1,6 @@
 """Train a system from a config, or continue a run that stopped: `train(config, workdir)`."""
 
+import functools
 import inspect
 import sys
 from pathlib import Path
@@ -53,6 +54,12 @@ def validate(config: Any, info: "data_lib.DatasetInfo") -> None:
             f"--config.data.resolution={data.resolution}: {info.dir} has "
             f"{', '.join(map(str, info.resolutions))}. Choose one of these, or run `python -m "
             f"pipeline.prepare --resolution={data.resolution}` into another folder."
+        )
+    height, width, _ = info.shape(data.resolution)
+    if height != width:
+        raise UserError(
+            f"--config.data.resolution={data.resolution}: the images in {info.dir} are {height} "
+            f"high and {width} wide; the systems make square ones. Prepare with --resolution."
         )
     if data.channels != info.channels:
         raise UserError(
@@ -161,15 +168,17 @@ def train(
             print(f"continuing {workdir} at step {start} of {last}", file=sys.stderr)
     if start == 0:
         _first_look(system, config, info, workdir, chief)
-    dataset = data_lib.load(
+    batch = config.train.batch_size
+    read = functools.partial(
+        data_lib.load,
         info.dir,
         config.data.resolution,
-        config.train.batch_size,
+        batch,
         "train",
         config.train.seed,
         start_step=start,
     )
-    batch = config.train.batch_size
+    dataset = distribute.feed(distribution, lambda shard: read(shard=shard), batch)
     # In this order: the bar closes before the guard speaks, and nothing bad is saved after it.
     watchers: list[Any] = [callbacks.Progress(last, batch)] if chief else []
     watchers += [
