@@ -21,7 +21,7 @@ import dagster as dg
 
 from ganpipe import config as experiments
 from ganpipe.errors import UserError
-from pipeline import report, steps
+from pipeline import baseline, report, steps
 from pipeline.artifacts import Artifact
 from pipeline.runner import Runner
 
@@ -80,7 +80,12 @@ def example_anomalies(context: dg.AssetExecutionContext, statistics: Artifact):
     runner = context.resources.runner
     artifact = steps.example_validator(runner, statistics)
     yield _output(artifact)
-    faults = artifact.properties["anomalies"]
+    told = artifact.properties
+    for kind, texts in (("blocks", told["anomalies"]), ("warning", told["warnings"])):
+        for text in texts:
+            runner.line("", kind, None, text)
+    # What to do about each stands in that line and in the report.
+    faults = [text.partition(": ")[0] for text in told["anomalies"]]
     yield _gate(runner, "no_anomalies", "the data have anomalies", faults)
 
 
@@ -179,7 +184,11 @@ def build(config: Any, root: str | os.PathLike, runner: Runner | None = None) ->
       config: pipeline config (`pipeline/configs`), frozen.
       root: the pipeline's root folder.
       runner: the runner to use; each run makes its own when None.
+
+    Raises:
+      UserError: settings of the validator that cannot be used.
     """
+    baseline.check_settings(config.pipeline.example_validator)
 
     @dg.resource
     def runner_resource(_) -> Iterator[Runner]:

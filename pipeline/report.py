@@ -71,7 +71,17 @@ def _sheet(data_dir: Path) -> str:
     from ganpipe import data
 
     with tempfile.TemporaryDirectory() as folder:
-        return picture(data.sample_sheet(data_dir, Path(folder) / "sheet.png", columns=16))
+        split = data.info(data_dir).train_splits[0]
+        sheet = data.sample_sheet(data_dir, Path(folder) / "sheet.png", columns=16, split=split)
+        return picture(sheet)
+
+
+def _statistics_page(runner: Any) -> str | None:
+    """Address, relative to the report, of the page on the data; None without one."""
+    if "ExampleAnomalies" not in runner.made:
+        return None
+    page = runner.made["ExampleAnomalies"].path / "statistics.html"
+    return page.relative_to(runner.root).as_posix() if page.exists() else None
 
 
 def _grids(samples: Path, batch_size: int) -> list[dict[str, Any]]:
@@ -174,12 +184,13 @@ def facts(runner: Any) -> dict[str, Any]:
         "name": runner.name,
         "settings": json.dumps(settings, indent=2),
         "refusals": runner.refusals,
-        "info": dataclasses.asdict(info),
+        "info": dataclasses.asdict(info) | {"resolutions": info.resolutions},
         "splits": {split: info.count(split) for split in info.splits},
         "sheet": _sheet(data_dir),
         "class_chart": curves.class_chart(info.class_names, info.splits),
         "statistics": {key: value for key, value in statistics.items() if key not in told},
         "findings": made["ExampleAnomalies"].properties if "ExampleAnomalies" in made else None,
+        "statistics_page": _statistics_page(runner),
         "artifacts": [
             dataclasses.asdict(a) | {"shown": runner.shown(a.path)} for a in made.values()
         ],
@@ -237,7 +248,7 @@ def render(shown: Mapping[str, Any], state: str) -> str:
 
 # What a run that was stopped early has nothing of.
 _ABSENT: dict[str, Any] = {
-    **dict.fromkeys(["model", "curves", "grids", "infra", "answer", "pushed"]),
+    **dict.fromkeys(["statistics_page", "model", "curves", "grids", "infra", "answer", "pushed"]),
     **dict.fromkeys(["evaluation", "blessing", "scores", "agreement", "confusion"]),
 }
 

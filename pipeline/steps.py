@@ -10,6 +10,7 @@ from typing import Any
 
 from ganpipe import config as experiments
 from ganpipe.errors import UserError
+from pipeline import baseline
 from pipeline.artifacts import Artifact
 from pipeline.components import evaluator, infra_validator, pusher, trainer
 from pipeline.runner import Runner
@@ -17,13 +18,37 @@ from pipeline.runner import Runner
 # Component -> the sources whose change asks for a new execution. Whole rooms rather than a list of
 # modules: a room too many costs a rerun, one too few a stale model.
 CODE: dict[str, tuple[str, ...]] = {
-    "example_gen": ("pipeline/components/example_gen.py", "ganpipe/data"),
-    "statistics_gen": ("pipeline/components/statistics_gen.py",),
-    "example_validator": ("pipeline/components/example_validator.py",),
+    "example_gen": (
+        "pipeline/components/example_gen.py",
+        "pipeline/components/request.py",
+        "pipeline/components/shards.py",
+        "ganpipe/data",
+    ),
+    "statistics_gen": (
+        "pipeline/components/statistics_gen.py",
+        "pipeline/components/duplicates.py",
+        "pipeline/components/gallery.py",
+        "pipeline/components/measure.py",
+        "pipeline/components/perceptual_hash.py",
+        "pipeline/components/schema.py",
+        "pipeline/components/statistics_proto.py",
+        "ganpipe/data/reader_records.py",
+        "ganpipe/data/sheet.py",
+    ),
+    "example_validator": (
+        "pipeline/components/example_validator.py",
+        "pipeline/components/checks.py",
+        "pipeline/components/drift.py",
+        "pipeline/components/statistics_page.py",
+        "pipeline/templates/statistics.html.j2",
+    ),
     "trainer": (
         "pipeline/components/trainer.py",
+        "ganpipe/data/fade.py",
         "ganpipe/data/reader.py",
-        "ganpipe/data/records.py",
+        "ganpipe/data/reader_cache.py",
+        "ganpipe/data/reader_order.py",
+        "ganpipe/data/reader_records.py",
         "ganpipe/export",
         "ganpipe/layers",
         "ganpipe/models",
@@ -48,7 +73,10 @@ def _beam(runner: Runner) -> Any:
 
 
 def example_gen(runner: Runner) -> Artifact:
-    """ExampleGen: source -> Examples. Its content fingerprint is that of the images."""
+    """ExampleGen: source -> Examples. Its content fingerprint is that of the images.
+
+    The work place of a killed preparation is kept and continued.
+    """
     from pipeline.components import example_gen as component
 
     source = runner.settings["pipeline"]["source"]
@@ -70,6 +98,7 @@ def example_gen(runner: Runner) -> Artifact:
         inputs=lambda: {"source": component.source_fingerprint(source)},
         config=reads,
         content=lambda properties: properties["fingerprint"],
+        keep_work=True,
     )
 
 
@@ -87,15 +116,27 @@ def statistics_gen(runner: Runner, examples: Artifact) -> Artifact:
 
 
 def example_validator(runner: Runner, statistics: Artifact) -> Artifact:
-    """ExampleValidator: ExampleStatistics -> ExampleAnomalies; property `anomalies` blocks."""
+    """ExampleValidator: ExampleStatistics + those of earlier data -> ExampleAnomalies.
+
+    Property `anomalies` blocks. `pipeline/baseline.py` says which data are compared with.
+    """
     from pipeline.components import example_validator as component
 
+    settings = runner.settings["pipeline"]["example_validator"]
+    earlier, name = baseline.find(runner.store, statistics, settings["baseline"], runner.name)
+    schema = settings["schema"]
+    compared = {"baseline": earlier.path, "baseline_name": name} if earlier else {}
+    compared |= {"previous_schema": schema} if schema else {}
     return runner.component(
         "example_validator",
         "ExampleAnomalies",
-        lambda out: component.run(statistics.path, out),
+        lambda out: component.run(statistics.path, out, **compared),
         code=CODE["example_validator"],
-        inputs={"statistics": statistics},
+        inputs=lambda: {
+            "statistics": statistics,
+            "baseline": earlier or "none",
+            "schema": baseline.schema_fingerprint(schema) if schema else "none",
+        },
     )
 
 

@@ -27,10 +27,20 @@ def get_config(name: str, variant: str, source: str) -> ml_collections.ConfigDic
     pipeline.source = source
 
     pipeline.example_gen = ml_collections.ConfigDict()
-    pipeline.example_gen.fit = "crop"  # how a picture meets the square: crop, pad or stretch
+    pipeline.example_gen.fit = "crop"  # how a picture meets the square: crop, pad, stretch, none
+    pipeline.example_gen.filter = "lanczos"  # or area
+    pipeline.example_gen.background = "white"  # what transparent pictures are put on
     pipeline.example_gen.upscale = False  # may pictures smaller than the resolution be enlarged?
     pipeline.example_gen.test_fraction = 0.1  # kept back where the source has no test split
+    pipeline.example_gen.max_skipped = 0.25  # share of the pictures that may be unusable
+    pipeline.example_gen.encoding = "auto"  # how pixels are kept: raw, png, jpeg:QUALITY
     pipeline.example_gen.seed = 0  # decides the order in which the images are written
+
+    pipeline.example_validator = ml_collections.ConfigDict()
+    # Earlier data that new ones must be like: "blessed", those of the last blessed model (the first
+    # sound ones while there is none); "first"; or "none", which accepts whatever has changed.
+    pipeline.example_validator.baseline = "blessed"
+    pipeline.example_validator.schema = ""  # a schema.pbtxt edited by hand; else the baseline's
 
     pipeline.evaluator = ml_collections.ConfigDict()
     pipeline.evaluator.metrics = ("frechet", "kernel")

@@ -40,6 +40,21 @@ def shown(**changes):
     }
 
 
+def test_findings_are_listed_with_what_they_were_compared_with():
+    findings = {
+        "anomalies": ["class 'dog' is not in the schema: remove it"],
+        "warnings": ["2.0% are all black: remove them", "brightness has drifted: look"],
+        "baseline": "the data of the last blessed model (ab12)",
+    }
+    page = report.render(shown(findings=findings, statistics_page="artifacts/x/page.html"), "0")
+    assert page.count('badge bad">blocks') == 1 and page.count('badge warn">warning') == 2
+    assert "brightness has drifted: look" in page and "the last blessed model (ab12)" in page
+    assert 'href="artifacts/x/page.html"' in page
+    page = report.render(shown(), "0")
+    assert "No anomalies" in page and "All statistics" not in page
+    assert "Not looked at" in report.render(shown(findings=None), "0")
+
+
 def test_page_without_a_model_says_so_and_does_not_break():
     page = report.render(shown(versions=[], refusals=["the data have anomalies: none left"]), "0")
     assert "not pushed" in page and "the data have anomalies: none left" in page

@@ -48,6 +48,7 @@ class World:
     trainer_fails: int = 0  # tries that break off
     code: dict = dataclasses.field(default_factory=dict)  # first source -> version
     calls: list = dataclasses.field(default_factory=list)
+    compared: list = dataclasses.field(default_factory=list)  # baseline of each validation
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +100,10 @@ def world(monkeypatch, instance):
     def measure(data_dir, out, beam_options=None):
         return {"images": 3}
 
-    def validate(statistics, out):
-        return {"anomalies": list(world.anomalies), "warnings": []}
+    def validate(statistics, out, baseline=None, baseline_name=""):
+        world.compared.append(baseline_name)
+        found = {"anomalies": list(world.anomalies), "warnings": []}
+        return found | {"baseline": baseline_name}
 
     monkeypatch.setattr(example_gen, "run", prepare)
     monkeypatch.setattr(example_gen, "source_fingerprint", lambda source: world.source)
@@ -200,6 +203,28 @@ def test_same_images_from_new_code_set_off_nothing_downstream(world, tmp_path):
     go(tmp_path)
     world.code["pipeline/components/example_gen.py"] = "v2"
     assert go(tmp_path).executed == ["example_gen"]
+
+
+def test_new_data_are_compared_with_those_of_the_last_blessed_model(world, tmp_path):
+    go(tmp_path)
+    vars(world).update({"source": "s2", "images": "d2"})
+    go(tmp_path)
+    assert world.compared == ["", "the data of the last blessed model (d1)"]
+    assert go(tmp_path).executed == [], "blessed since, they keep the comparison they passed"
+    vars(world).update({"source": "s3", "images": "d3", "anomalies": ("a new class",)})
+    assert go(tmp_path).refusals == ["the data have anomalies: a new class"]
+    assert world.compared[2:] == ["the data of the last blessed model (d2)"]
+    world.anomalies = ()
+    accepted = go(tmp_path, pipeline__example_validator__baseline="none")
+    assert not accepted.refusals and world.compared[3:] == [""]
+    assert go(tmp_path).executed == [], "what was let through stays so"
+
+
+def test_unusable_settings_of_the_validator_stop_before_any_work(world, tmp_path):
+    for key, value in (("baseline", "newest"), ("schema", str(tmp_path / "none.pbtxt"))):
+        with pytest.raises(UserError, match=r"newest|none.pbtxt is missing"):
+            go(tmp_path, **{f"pipeline__example_validator__{key}": value})
+    assert not world.calls
 
 
 def test_unblessed_model_is_not_pushed_and_stays_so(world, tmp_path):

@@ -1,48 +1,32 @@
-"""StatisticsGen and ExampleValidator against NumPy and against data made to be wrong."""
+"""StatisticsGen against NumPy: counts, moments, histograms, maps, pairs, encodings, the gallery."""
+
+import json
 
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from PIL import Image
-from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from ganpipe import data
 from ganpipe.errors import UserError
-from pipeline.components import example_gen, example_validator, statistics_gen
+from pipeline.components import example_validator, gallery, measure, statistics_gen
 
 
-def make(root, out, images, classes, **kwargs):
-    """Writes (H, W, 3) or (H, W) arrays under class names and prepares them at 8x8."""
-    for i, (image, name) in enumerate(zip(images, classes, strict=True)):
-        folder = root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{i:03d}.png")
-    settings = {"say": lambda line: None, "progress": False} | kwargs
-    return example_gen.run(f"folder:{root}", out, 8, **settings)
+def noise(count, shape=(8, 8, 3), seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
 
 
-def noise(count, seed=0):
-    return list(np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), np.uint8))
+def smooth(count, shape, seed=0):
+    """Pictures of 4x4 even patches: what a JPEG keeps nearly as it is."""
+    rng = np.random.default_rng(seed)
+    h, w, c = shape
+    small = rng.integers(0, 256, (count, 4, 4, c), np.uint8)
+    return small.repeat(h // 4, axis=1).repeat(w // 4, axis=2)
 
 
-def pixels(info, split):
-    x, y = zip(
-        *data.load(info.dir, 8, 1, split=split, repeat=False, shuffle=False).as_numpy_iterator(),
-        strict=True,
+def read(folder):
+    return statistics_pb2.DatasetFeatureStatisticsList.FromString(
+        (folder / "FeatureStats.pb").read_bytes()
     )
-    return np.rint((np.concatenate(x) + 1) * 127.5).astype(np.uint8), np.concatenate(y)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("statistics")
-    images, classes = noise(60), ["cat"] * 40 + ["ant"] * 20
-    info = make(root / "in", root / "data", images, classes)
-    summary = statistics_gen.run(info.dir, root / "stats")
-    proto = statistics_pb2.DatasetFeatureStatisticsList.FromString(
-        (root / "stats" / "FeatureStats.pb").read_bytes()
-    )
-    return info, root / "stats", summary, proto
 
 
 def features(proto, split):
@@ -50,12 +34,29 @@ def features(proto, split):
     return dataset, {f.path.step[0]: f for f in dataset.features}
 
 
+def custom(feature):
+    return {stat.name: stat.num for stat in feature.custom_stats}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, write_folder_once):
+    """Colour pictures in two classes, several shards, a short last one."""
+    root = tmp_path_factory.mktemp("statistics")
+    arrays = {
+        "train": {"image": noise(54), "label": np.arange(54) % 3 // 2},
+        "test": {"image": noise(6, seed=1), "label": np.array([0, 0, 1, 0, 1, 0])},
+    }
+    info = write_folder_once(root / "data", arrays, class_names=["cat", "ant"])
+    summary = statistics_gen.run(info.dir, root / "stats")
+    return arrays, root / "stats", summary, read(root / "stats")
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_statistics_equal_numpy(made, split):
-    info, _, _, proto = made
+    arrays, _, _, proto = made
     dataset, found = features(proto, split)
-    x, y = pixels(info, split)
-    assert dataset.num_examples == len(x) == info.count(split)
+    x, y = arrays[split]["image"], arrays[split]["label"]
+    assert dataset.num_examples == len(x)
     for c, name in enumerate(("red", "green", "blue")):
         stats, values = found[f"pixel_{name}"].num_stats, x[..., c].ravel()
         np.testing.assert_allclose(stats.mean, values.mean(), rtol=1e-12)
@@ -78,114 +79,157 @@ def test_statistics_equal_numpy(made, split):
         counts = np.histogram(values, bins=20, range=(0, 255))[0]
         assert [b.sample_count for b in stats.histograms[0].buckets] == counts.tolist()
     classes = {v.value: v.frequency for v in found["class_name"].string_stats.top_values}
-    assert classes == {"ant": (y == 0).sum(), "cat": (y == 1).sum()}
+    assert classes == {"cat": (y == 0).sum(), "ant": (y == 1).sum()}
     assert found["height"].num_stats.min == found["width"].num_stats.max == 8
     assert found["channels"].num_stats.mean == 3
     assert found["image"].bytes_stats.avg_num_bytes == 8 * 8 * 3
 
 
 def test_summary_and_schema(made):
-    info, folder, summary, _ = made
+    arrays, folder, summary, _ = made
     assert summary["train_images"] == 54 and summary["test_images"] == 6
-    x, _ = pixels(info, "train")
+    x = arrays["train"]["image"]
     assert summary["green_mean"] == pytest.approx(x[..., 1].mean(), abs=6e-4)
     assert summary["classes"] == 2 and summary["test_images_seen_in_train"] == 0
     schema = text_format.Parse((folder / "schema.pbtxt").read_text(), schema_pb2.Schema())
     wanted = {f.name: f for f in schema.feature}
-    assert list(wanted["class_name"].string_domain.value) == ["ant", "cat"]
+    assert list(wanted["class_name"].string_domain.value) == ["cat", "ant"]
     assert (wanted["height"].int_domain.min, wanted["height"].int_domain.max) == (8, 8)
     assert wanted["label"].int_domain.max == 1
+    comparator = wanted["brightness"].drift_comparator.jensen_shannon_divergence
+    assert comparator.threshold == pytest.approx(0.1)
+    constraint = schema.dataset_constraints.num_examples_drift_comparator
+    assert constraint.min_fraction_threshold == pytest.approx(0.8)
 
 
 def test_merged_parts_equal_the_whole():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 3, (20, 4, 4, 3), np.uint8)
     images[3], images[7], images[9] = 0, 5, images[9][..., :1]
+    images[11] = (200, 0, 0)  # one colour, though not one value
     labels = rng.integers(0, 4, 20)
-    M = statistics_gen.Measurements
-    whole = M.of(images, labels, 4)
-    parts = M.merge([M.of(images[:7], labels[:7], 4), M.of(images[7:], labels[7:], 4)], 3, 4)
-    assert (whole.black, whole.constant, whole.grey) == (1, 2, 3)
-    for name in ("pixels", "labels", "brightness", "contrast", "digests", "black", "grey"):
+    maps = rng.integers(0, 3, (20, 4, 4), np.uint8)
+    maps[2, 0, 0], maps[4, 1, 1] = 3, 255  # outside a table of three; unknown
+    M = measure.Measurements
+
+    def of(rows):
+        return M.of(
+            images[rows], labels[rows], 4, maps=maps[rows], map_classes=3, pairs=images[rows, ::-1]
+        )
+
+    whole = of(slice(None))
+    parts = M.merge([of(slice(7)), of(slice(7, None))], 3, 4, 3)
+    assert (whole.black, whole.constant, whole.grey) == (1, 3, 3)
+    assert np.flatnonzero(whole.flagged(measure.UNKNOWN_ID)).tolist() == [2]
+    np.testing.assert_array_equal(whole.pair_pixels, whole.pixels)
+    np.testing.assert_array_equal(whole.map_ids, np.bincount(maps.ravel(), minlength=256))
+    for name in M.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
 
 
-def validate(info, tmp_path, **kwargs):
+@pytest.mark.parametrize(("encoding", "most"), [("raw", 0), ("png", 0), ("jpeg:95", 3)])
+def test_maps_pairs_and_other_shapes_in_every_encoding(write_folder, tmp_path, encoding, most):
+    images = smooth(20, (32, 48, 3))
+    pairs = smooth(20, (32, 48, 1), seed=1)
+    maps = (images[..., 0] > 127).astype(np.uint8)
+    maps[3, :4, :4] = 7
+    maps[5, :2, :2] = 255
+    info = write_folder(
+        tmp_path / "data",
+        {"train": {"image": images, "map": maps, "pair": pairs}},
+        map_classes=["sea", "land"],
+        encodings={32: encoding, 16: encoding},
+    )
     statistics_gen.run(info.dir, tmp_path / "stats")
-    result = example_validator.run(tmp_path / "stats", tmp_path / "anomalies", **kwargs)
-    text = (tmp_path / "anomalies" / "anomalies.pbtxt").read_text()
-    return result, text_format.Parse(text, anomalies_pb2.Anomalies())
+    _, found = features(read(tmp_path / "stats"), "train")
+    for c, name in enumerate(("red", "green", "blue")):
+        assert abs(found[f"pixel_{name}"].num_stats.mean - images[..., c].mean()) <= most
+    assert abs(found["pair_grey"].num_stats.mean - pairs.mean()) <= most
+    assert found["pair_channels"].num_stats.max == 1
+    assert (found["height"].num_stats.max, found["width"].num_stats.max) == (32, 48)
+    ids = {v.value: v.frequency for v in found["map_class"].string_stats.top_values}
+    assert ids == {
+        "sea": (maps == 0).sum(),
+        "land": (maps == 1).sum(),
+        "id 7": 16,
+        "unknown": 4,
+    }
+    assert custom(found["map_class"]) == {"unknown_pixels": 16, "images_with_unknown_ids": 1}
 
 
-def test_sound_data_have_no_anomalies(made, tmp_path):
-    result, proto = validate(made[0], tmp_path)
-    assert result == {"anomalies": [], "warnings": []}
-    assert not proto.anomaly_info and len(proto.baseline.feature) == 6
+def test_two_domains(write_folder, tmp_path):
+    splits = {
+        "trainA": {"image": noise(20)},
+        "trainB": {"image": noise(12, seed=1)},
+        "testA": {"image": noise(20)[:4]},
+        "testB": {"image": noise(20)[:5]},
+    }
+    info = write_folder(tmp_path / "data", splits, domains=["horses", "zebras"])
+    summary = statistics_gen.run(info.dir, tmp_path / "stats")
+    assert summary["trainA_images"] == 20 and summary["trainB_images"] == 12
+    assert summary["testA_images_seen_in_trainA"] == 4
+    assert summary["testB_images_seen_in_trainB"] == 0
+    both = np.concatenate([splits["trainA"]["image"], splits["trainB"]["image"]])
+    assert summary["red_mean"] == pytest.approx(both[..., 0].mean(), abs=6e-4)
+    shown = json.loads((tmp_path / "stats" / gallery.GALLERY).read_text())
+    assert [sheet["split"] for sheet in shown["sheets"]] == ["trainA", "trainB"]
 
 
-def test_images_of_nothing(tmp_path):
-    images = noise(30)
-    images[:3] = [np.zeros((8, 8, 3), np.uint8)] * 3  # 10 % black
-    images[3:15] = [np.full((8, 8, 3), 9 + i, np.uint8) for i in range(12)]  # 40 % constant
-    info = make(tmp_path / "in", tmp_path / "data", images, ["all"] * 30, test_fraction=0)
-    result, proto = validate(info, tmp_path)
-    assert result["anomalies"] == ["40.0% of the images of split 'train' are of one single colour"]
-    assert any(
-        "10.0% of the images of split 'train' are all black" in w for w in result["warnings"]
-    )
-    assert any("no test split" in w for w in result["warnings"])
-    assert any("grey in a colour set" in w for w in result["warnings"])
-    entry = proto.anomaly_info["image"]
-    assert entry.severity == entry.ERROR and len(entry.reason) == 5
-    assert "one single colour" in entry.description
+def test_hashes_are_of_the_level_of_32(write_folder, tmp_path):
+    top = smooth(20, (64, 64, 3), seed=4)
+    info = write_folder(tmp_path / "data", {"train": {"image": top}}, levels=3)
+    assert info.resolutions == (16, 32, 64) and measure.hash_level(info) == 32
+    measured = statistics_gen._measure(info, str(tmp_path), None)["train"]
+    small = top.reshape(20, 32, 2, 32, 2, 3).mean((2, 4)).astype(np.uint8)
+    expected = measure.Measurements.of(top, np.zeros(20, int), 0, small=small)
+    np.testing.assert_array_equal(measured.hashes, expected.hashes)
+    np.testing.assert_array_equal(measured.digests, expected.digests)
+    other = write_folder(tmp_path / "low", {"train": {"image": noise(2, (24, 32, 1))}})
+    assert measure.hash_level(other) == 24
 
 
-def test_classes_missing_rare_and_shifted(tmp_path):
-    for split, mix in (("train", {"a": 70, "b": 2, "c": 8}), ("test", {"a": 4, "c": 16})):
-        images, names = noise(sum(mix.values()), len(split)), []
-        for name, count in mix.items():
-            names += [f"{split}/{name}"] * count
-        for i, (image, name) in enumerate(zip(images, names, strict=True)):
-            (tmp_path / "in" / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(tmp_path / "in" / name / f"{i}.png")
-    info = make(tmp_path / "in", tmp_path / "data", [], [])
-    result, proto = validate(info, tmp_path)
-    assert result["anomalies"] == ["class 'c' is 10.0% of 'train' and 80.0% of 'test'"]
-    assert any(
-        "1 of 3 classes have fewer than 3" in w and "'b' (2)" in w for w in result["warnings"]
-    )
-    assert any("no images in split 'test': 'b'" in w for w in result["warnings"])
-    reasons = {r.type for r in proto.anomaly_info["class_name"].reason}
-    assert anomalies_pb2.AnomalyInfo.COMPARATOR_L_INFTY_HIGH in reasons
+def test_gallery_shows_the_images_it_names(write_folder, tmp_path):
+    images = smooth(40, (32, 32, 3), seed=5)
+    images[10] = (9, 9, 200)
+    images[20] = images[20][..., :1]
+    images[37] = np.clip(images[30].astype(int) + 1, 0, 255)  # in another shard
+    info = write_folder(tmp_path / "data", {"train": {"image": images}})
+    statistics_gen.run(info.dir, tmp_path / "stats")
+    shown = json.loads((tmp_path / "stats" / gallery.GALLERY).read_text())
+    (pair,) = shown["pairs"]
+    assert [pair["a"]["key"], pair["b"]["key"]] == ["train/0030.png", "train/0037.png"]
+    assert {kind["what"]: [i["key"] for i in kind["images"]] for kind in shown["odd"]} == {
+        "of one single colour": ["train/0010.png"],
+        "grey in a colour set": ["train/0020.png"],
+    }
+    assert pair["b"]["image"] == gallery._png(images[37])
+    assert shown["data"]["shape"] == [32, 32, 3] and shown["complete"] is True
 
 
-def test_against_an_earlier_schema(made, tmp_path):
-    grey = [image[..., 0] for image in noise(20)]
-    info = make(tmp_path / "in", tmp_path / "data", grey, ["cat"] * 10 + ["dog"] * 10)
-    result, _ = validate(info, tmp_path, previous_schema=made[1])
-    assert "channels is 1, the schema asks for 3" in result["anomalies"]
-    assert "1 classes are not in the schema: 'dog'" in result["anomalies"]
-    assert "1 of 2 classes have no images in split 'train': 'ant'" in result["anomalies"]
+def test_what_is_kept_of_an_image_is_small():
+    one = measure.Measurements.of(noise(1000), np.zeros(1000, int), 0)
+    each = sum(getattr(one, name).nbytes for name in measure._PER_IMAGE) / 1000
+    assert 40 <= each <= 64
 
 
-def test_copies_between_splits_are_told(tmp_path):
-    for split, count in (("train", 20), ("test", 5)):
-        (tmp_path / "in" / split).mkdir(parents=True)
-        for i, image in enumerate(noise(count)):  # the same seed: five are in both
-            Image.fromarray(image).save(tmp_path / "in" / split / f"{i}.png")
-    info = make(tmp_path / "in", tmp_path / "data", [], [])
-    result, _ = validate(info, tmp_path)
-    assert "5 of the 5 images of split 'test' are also in 'train'" in result["warnings"]
-    assert not result["anomalies"]
+def test_names_that_are_no_utf8_and_names_with_markup(write_folder, tmp_path):
+    splits = {"train": {"image": noise(20), "label": np.arange(20) % 2}}
+    info = write_folder(tmp_path / "data", splits, class_names=["caf\udce9", "<b>猫</b>"])
+    statistics_gen.run(info.dir, tmp_path / "stats")
+    _, found = features(read(tmp_path / "stats"), "train")
+    names = [v.value for v in found["class_name"].string_stats.top_values]
+    assert names == ["caf\ufffd", "<b>猫</b>"]
+    result = example_validator.run(tmp_path / "stats", tmp_path / "stats")
+    assert result["anomalies"] == []
+    page = (tmp_path / "stats" / "statistics.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;猫&lt;/b&gt;" in page and "<b>猫" not in page
 
 
-def test_an_empty_split_blocks():
-    proto = statistics_pb2.DatasetFeatureStatisticsList()
-    proto.datasets.add(name="train", num_examples=0)
-    found = list(example_validator.check(proto, schema_pb2.Schema()))
-    assert [(f.blocks, f.text) for f in found] == [(True, "split 'train' has no images")]
-
-
-def test_missing_statistics(tmp_path):
-    with pytest.raises(UserError, match=r"FeatureStats.pb is missing"):
-        example_validator.run(tmp_path, tmp_path / "out")
+def test_missing_and_damaged_data(write_folder, tmp_path):
+    with pytest.raises(UserError, match="is not a folder"):
+        statistics_gen.run(tmp_path / "nothing", tmp_path / "stats")
+    info = write_folder(tmp_path / "data", {"train": {"image": noise(4)}})
+    path = info.files("train", 8)[0]["path"]
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match="cut short"):
+        statistics_gen.run(info.dir, tmp_path / "stats")
