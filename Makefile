@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup demo test test-slow lint format bench clean
+.PHONY: help setup demo test test-slow lint format bench bench-data clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -28,6 +28,9 @@ format: setup ## ruff format and the fixes it is sure of
 
 bench: setup ## DCGAN-32 against eager PyTorch, alternately (installs torch into .venv-bench)
 	@benchmarks/run.sh
+
+bench-data: setup ## preparing and reading data: images/s, memory, exactness (15 minutes, fetches packages)
+	@$(PY) benchmarks/prepare.py && $(PY) benchmarks/reader.py
 
 clean: ## remove the demo's folder and caches; keep .venv
 	rm -rf demo .pytest_cache .ruff_cache

@@ -28,7 +28,6 @@ BEAM_FILES = {
     "pipeline/beam_options.py",
     "pipeline/components/example_gen.py",
     "pipeline/components/statistics_gen.py",
-    "pipeline/components/example_validator.py",
 }
 DAGSTER_FILES = {"pipeline/run.py", "pipeline/definitions.py"}
 

@@ -61,8 +61,8 @@ def encode(array: np.ndarray, encoding: str) -> bytes:
     return out.getvalue()
 
 
-# Chunks of PNG files that change what is seen, or that carry words which a data set should not.
-_TELLING = (b"tRNS", b"eXIf", b"iTXt", b"tEXt", b"zTXt", b"iCCP", b"acTL")
+# Chunks that a plain PNG may have: none changes what is decoded, none carries words.
+_PLAIN = frozenset({b"IHDR", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"pHYs"})
 
 
 def is_plain_png(data: bytes, shape: tuple[int, int, int]) -> bool:
@@ -79,8 +79,17 @@ def is_plain_png(data: bytes, shape: tuple[int, int, int]) -> bool:
         and data[24:26] == bytes((8, 0 if channels == 1 else 2))
         and data[28:29] == b"\0"
         and len(data) <= height * width * channels
-        and not any(chunk in data for chunk in _TELLING)
+        and _chunks(data) <= _PLAIN
     )
+
+
+def _chunks(data: bytes) -> set[bytes]:
+    """The kinds of chunks of a PNG file; with b"" if it does not end with the last one."""
+    kinds, place = set(), 8
+    while place + 12 <= len(data):
+        kinds.add(data[place + 4 : place + 8])
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    return kinds if place == len(data) else kinds | {b""}
 
 
 def decode(payload: bytes, encoding: str, shape: tuple[int, ...]) -> np.ndarray:

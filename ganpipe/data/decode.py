@@ -5,9 +5,9 @@ refused, and large ones are decoded one at a time in a process, so that neither 
 nor a folder of posters takes more memory than a few hundred MB.
 """
 
+import contextlib
 import io
 import threading
-import warnings
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -25,6 +25,8 @@ MAX_FILE_BYTES = 1 << 29
 _LARGE_PIXELS = 1 << 23
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})
+# Where Pillow keeps metadata that may tell the orientation.
+_ORIENTATION = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 _one_large_picture = threading.Lock()
 
 
@@ -49,9 +51,7 @@ def open_picture(data: bytes) -> Image.Image:
     if not data:
         raise RejectedError("empty file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's notes on size and odd metadata
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise RejectedError("too many pixels", f"too many pixels ({error})") from error
     except Exception as error:
@@ -107,27 +107,31 @@ def decode(
     Raises:
       RejectedError: unreadable, truncated, too many pixels.
     """
-    image = open_picture(data)
+    return load(open_picture(data), background, shrink_to)
+
+
+def load(
+    image: Image.Image, background: Colour = WHITE, shrink_to: tuple[int, int] | None = None
+) -> Image.Image:
+    """As `decode`, of a picture from `open_picture`."""
     if image.width * image.height > _LARGE_PIXELS:
         with _one_large_picture:
-            return _decode(image, background, shrink_to)
-    return _decode(image, background, shrink_to)
+            return _load(image, background, shrink_to)
+    return _load(image, background, shrink_to)
 
 
-def _decode(image: Image.Image, background: Colour, shrink_to) -> Image.Image:
+def _load(image: Image.Image, background: Colour, shrink_to) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if shrink_to and image.format == "JPEG":
-                side = max(shrink_to)  # EXIF may turn it: one bound for both axes
-                if min(image.size) >= 4 * side:
-                    image.draft(None, (2 * side, 2 * side))
-            image.load()
-            try:
+        if shrink_to and image.format == "JPEG":
+            side = max(shrink_to)  # EXIF may turn it: one bound for both axes
+            if min(image.size) >= 4 * side:
+                image.draft(None, (2 * side, 2 * side))
+        image.load()
+        if any(place in image.info for place in _ORIENTATION):
+            # Damaged metadata does not make the pixels worse.
+            with contextlib.suppress(Exception):
                 image = ImageOps.exif_transpose(image)
-            except Exception:  # damaged EXIF: the pixels are good
-                image.getexif().clear()
-            return flatten(image, background)
+        return flatten(image, background)
     except RejectedError:
         raise
     except Exception as error:

@@ -16,6 +16,7 @@ The tests read these shards back with TensorFlow's own parser.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import struct
@@ -28,6 +29,7 @@ import numpy as np
 from ganpipe.data import codecs
 
 
+@functools.lru_cache(maxsize=65536)
 def _varint(value: int) -> bytes:
     """Base-128 encoding of a non-negative integer, least significant group first."""
     out = bytearray()

@@ -184,9 +184,10 @@ def to_image(picture: bytes | np.ndarray, geometry: Geometry) -> np.ndarray:
         image = decode.from_array(picture, geometry.background)
         original = image.size
     else:
-        original = decode.upright_size(decode.open_picture(picture))
+        image = decode.open_picture(picture)
+        original = decode.upright_size(image)
         check_size(original, geometry)  # before the pixels are decoded
-        image = decode.decode(picture, geometry.background, geometry.size)
+        image = decode.load(image, geometry.background, geometry.size)
     return fit_picture(image, geometry, original)
 
 

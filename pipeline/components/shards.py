@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -156,6 +157,15 @@ def in_order(work: Any, items: Iterator[Any]) -> Iterator[Any]:
             future.cancel()
 
 
+@contextlib.contextmanager
+def _no_remarks() -> Iterator[None]:
+    """Without Pillow's warnings on odd metadata; once a shard, as filters are global."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@_no_remarks()
 def write(shard: Shard, source: Source, target: Target, folder: str) -> None:
     """Writes one shard at every level, and a small JSON file that says what became of it."""
     out = Path(folder)
@@ -303,6 +313,7 @@ def _size_of(picture: bytes | np.ndarray) -> tuple[int, int]:
     return decode.upright_size(decode.open_picture(picture))
 
 
+@_no_remarks()
 def survey(chunk: tuple[int, Sequence[str]], source: Source, folder: str) -> None:
     """Opens some files of a source and leaves what was found in a JSON-lines file."""
     index, keys = chunk
