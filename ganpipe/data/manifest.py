@@ -39,6 +39,8 @@ class DatasetInfo:
       domains: names of domain A and B; empty unless the splits are those of two domains.
       geometry: one sentence on how the images were brought to their size.
       licence, credit: of a named set; "" where not known.
+      original_sizes: of the pictures of a folder or zip file before they were resized:
+        `{"width": [least, median, most], "height": [...], "distinct": sizes}`; else empty.
       skipped: images left out (see `quarantine.jsonl`).
       fingerprint: SHA-256 over contents alone, the same wherever and by however many workers the
         folder was made.
@@ -54,14 +56,15 @@ class DatasetInfo:
     class_names: tuple[str, ...]
     splits: Mapping[str, Mapping[str, Any]]
     shards: Mapping[str, Mapping[str, list[dict[str, Any]]]]
-    map_classes: tuple[str, ...]
-    pair_channels: int
-    domains: tuple[str, ...]
     geometry: str
-    licence: str
-    credit: str
     skipped: int
     fingerprint: str
+    map_classes: tuple[str, ...] = ()
+    pair_channels: int = 0
+    domains: tuple[str, ...] = ()
+    licence: str = ""
+    credit: str = ""
+    original_sizes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     request: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -199,6 +202,7 @@ def info(directory: str | Path) -> DatasetInfo:
             credit=manifest["credit"],
             skipped=int(manifest["skipped"]),
             fingerprint=manifest["fingerprint"],
+            original_sizes=manifest.get("original_sizes", {}),
             request=manifest.get("request", {}),
         )
         for split in result.splits:

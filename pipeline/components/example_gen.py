@@ -90,7 +90,7 @@ def run(
     options = beam_options if beam_options is not None else beam_flags.parse()
     with scratch.folder_beside(out, fingerprint) as place:
         try:
-            plan, target = _plan(opened, request, place, options, progress)
+            plan, target, sizes = _plan(opened, request, place, options, progress)
             _check_space(out, plan, target)
             skipped, content = _write(opened, request, plan, target, place, options, say, progress)
             content |= {
@@ -100,6 +100,7 @@ def run(
                 "licence": opened.licence,
                 "credit": opened.credit,
                 "skipped": len(skipped),
+                "original_sizes": _spread(sizes),
                 "request": {**what, "fingerprint": fingerprint},
             }
             _finish(place, out, content, skipped, overwrite)
@@ -120,8 +121,8 @@ def _disk(out: Path, error: OSError) -> UserError:
 
 def _plan(
     source: Source, request: Request, place: Path, options, progress: bool
-) -> tuple[Plan, shards.Target]:
-    """Surveys the source and decides what will be written."""
+) -> tuple[Plan, shards.Target, Counter[tuple[int, int]]]:
+    """Surveys the source and decides what will be written; (width, height) -> pictures."""
     surveyed = _survey(source, place, options, progress)
     sizes: Counter[tuple[int, int]] = Counter()
     if surveyed is not None:
@@ -129,7 +130,19 @@ def _plan(
         sizes.update(map(tuple, surveyed.sizes[good].tolist()))
     geometry = request.geometry(source, sizes)
     plan = source.plan(geometry, request.seed, request.test_fraction, surveyed)
-    return plan, target_of(source, request, plan, geometry)
+    return plan, target_of(source, request, plan, geometry), sizes
+
+
+def _spread(sizes: Counter[tuple[int, int]]) -> dict[str, Any]:
+    """Least, median and most of a set of (width, height), for `dataset.json`."""
+    if not sizes:
+        return {}
+    counts = np.fromiter(sizes.values(), np.int64)
+    found = {}
+    for axis, name in enumerate(("width", "height")):
+        values = np.repeat([size[axis] for size in sizes], counts)
+        found[name] = [int(v) for v in np.quantile(values, (0, 0.5, 1), method="lower")]
+    return found | {"distinct": len(sizes)}
 
 
 def target_of(

@@ -102,6 +102,7 @@ def make(
         "domains": list(data.domains),
         "geometry": data.geometry,
         "licence": data.licence,
+        "original_sizes": dict(data.original_sizes),
         "credit": data.credit,
         "skipped": data.skipped,
     }

@@ -45,7 +45,7 @@ def stage(tmp_path, monkeypatch):
         name="halves",
         source="folder:halves",
         channels=1,
-        resolutions=(4, 8),
+        levels=tuple({"resolution": r, "shape": [r, r], "encoding": "raw"} for r in (4, 8)),
         num_classes=2,
         class_names=("left", "right"),
         splits={k: {"count": sum(v), "per_class": v} for k, v in counts.items()},

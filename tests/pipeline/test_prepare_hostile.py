@@ -287,3 +287,13 @@ def test_dry_run_tells_and_writes_nothing(tmp_path):
     assert "MB" in text and abs(told * 1e6 / real - 1) < 0.02
     with pytest.raises(UserError, match="16x16 is smaller|cannot be used"):
         dry_run.run(f"folder:{fill(tmp_path / 'small', 9)}", say=print, resolution=64)
+
+
+def test_sizes_of_the_originals_are_told(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    for i, size in enumerate([(20, 16), (40, 16), (40, 30), (90, 60), (20, 16)]):
+        noise(i, size).save(source / f"{i}.png")
+    info = run(source, tmp_path / "out", 8)
+    expected = {"width": [20, 40, 90], "height": [16, 16, 60], "distinct": 4}
+    assert info.original_sizes == expected
