@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
 from ganpipe.data.sources.base import Batch, Plan
 from ganpipe.errors import UserError
@@ -39,6 +40,8 @@ def builder(name: str, data_dir: str):
     """
     import tensorflow_datasets as tfds
 
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)  # what matters is raised below, in one line
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
@@ -59,6 +62,8 @@ def builder(name: str, data_dir: str):
         raise UserError(
             f"--source=tfds:{name}: {lines[0].strip() if lines else type(error).__name__}"
         ) from error
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 @dataclasses.dataclass(frozen=True)
