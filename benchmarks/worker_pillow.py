@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ganpipe.data import records
+from ganpipe.data import codecs, records
 
 
 def main(folder: str, out: str, side: int, keep: bool) -> None:
@@ -40,7 +40,7 @@ def main(folder: str, out: str, side: int, keep: bool) -> None:
             if image.size[0] != level:
                 image = image.reduce(2)
             array = np.asarray(image)[None]
-            files = [data] if keep and len(array[0]) > 128 else ()
+            files = [data] if keep and codecs.is_plain_png(data, array.shape[1:]) else ()
             frames = writer.encoder.frames(array, [0], [path.name], sources=files)
             writer.append(frames, 1)
     entries = [writer.close() for writer in writers.values()]

@@ -84,6 +84,7 @@ def parse(arguments: Sequence[str] | None = None) -> "PipelineOptions":
         close = difflib.get_close_matches(name, known, n=2)
         hint = f"; did you mean --{' or --'.join(close)}?" if close else ""
         raise UserError(f"Beam has no flag --{name}{hint}")
+    _check_runner(known["runner"])  # as Beam has understood it, "--runner NAME" included
     return options
 
 
@@ -112,7 +113,10 @@ def _check_runner(name: str) -> None:
 
 
 def run_over(
-    elements: Sequence[Any], job: Callable[[Any], Any], options: "PipelineOptions | None"
+    elements: Sequence[Any],
+    job: Callable[[Any], Any],
+    options: "PipelineOptions | None",
+    folder: Path | None = None,
 ) -> None:
     """Applies `job` to every element on whatever workers the options name, and waits.
 
@@ -120,9 +124,11 @@ def run_over(
       elements: picklable; few and large (a shard's worth of work each), as every one has its cost.
       job: a module-level function or a `functools.partial` of one; leaves its result in a file.
       options: from `parse`; the in-process runner if None.
+      folder: one that all workers see. Elements go to the workers through files in it then, and the
+        job description that a cluster gets stays small however much there is to do.
 
     Raises:
-      UserError: one that a worker raised, or the runner cannot be reached.
+      UserError: one that a worker raised, or a runner that cannot be reached or has failed.
       OSError: a worker could not read or write (full disk, missing folder).
     """
     if not elements:
@@ -131,14 +137,25 @@ def run_over(
     options = options if options is not None else parse()
     # Bytes pass through every runner's coders unchanged; texts that are no UTF-8 do not.
     packed = [pickle.dumps((job, element)) for element in elements]
+    if folder is not None:
+        for number, content in enumerate(packed):
+            path = folder / f"todo-{number:06d}.pkl"
+            path.write_bytes(content)
+            packed[number] = os.fsencode(path)
     try:
         with _quiet(), _importable_by_workers(), beam.Pipeline(options=options) as p:
             _ = p | beam.Create(packed) | beam.Reshuffle() | beam.Map(_work)
     except Exception as error:
         known = _from_worker(error)
-        if known is None:
+        if known is not None:
+            raise known from error
+        runner = options.get_all_options()["runner"] or ""
+        if runner == IN_PROCESS or "Direct" in runner:
             raise
-        raise known from error
+        line = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise UserError(
+            f"--beam=--runner={runner} failed: {type(error).__name__}: {line.strip()}"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -160,6 +177,8 @@ _MARK = "ganpipe worker: "
 
 def _work(packed: bytes) -> None:
     """Runs one element in a worker; errors that users can mend cross every runner as one line."""
+    if not packed.startswith(b"\x80"):  # no pickle: the name of a file with one
+        packed = Path(os.fsdecode(packed)).read_bytes()
     job, element = pickle.loads(packed)
     try:
         job(element)

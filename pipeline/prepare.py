@@ -50,9 +50,8 @@ flags.DEFINE_string("out", None, "Data folder to make.", **_define)
 flags.DEFINE_integer(
     "resolution",
     None,
-    "Side of the largest images in pixels, a power of two from 4 to 4096; all smaller powers of "
-    "two "
-    "from 4 are made with it. The source's own default, mostly 32, if not given.",
+    "Side of the largest images in pixels, a power of two from 4 to 4096; all smaller powers "
+    "of two from 4 are made with it. The source's own default, mostly 32, if not given.",
     **_define,
 )
 flags.DEFINE_string(
@@ -73,8 +72,7 @@ flags.DEFINE_enum(
     "crop",
     ["crop", "pad", "stretch", "none"],
     "How pictures get the target's shape: centre crop, borders of the background colour, a "
-    "change of "
-    "aspect ratio, or none (all must have one size, which is the target's).",
+    "change of aspect ratio, or none (all must have one size, which is the target's).",
     **_define,
 )
 flags.DEFINE_alias("crop", "fit", flag_values=FLAGS)
@@ -177,7 +175,7 @@ def main(args: list[str]) -> int | None:
         lines = dry_run.run(FLAGS.source, tfds_data_dir=FLAGS.tfds_data_dir, **settings)
         print("\n".join([*lines, "dry run: nothing was written"]))
         return None
-    existed = (Path(FLAGS.out) / "dataset.json").exists() and not FLAGS.overwrite
+    before = _stamp(FLAGS.out)
     data = example_gen.run(
         FLAGS.source,
         FLAGS.out,
@@ -187,8 +185,15 @@ def main(args: list[str]) -> int | None:
         overwrite=FLAGS.overwrite,
         **settings,
     )
-    print(summary(data, None if existed else time.monotonic() - started))
+    unchanged = before is not None and before == _stamp(FLAGS.out)
+    print(summary(data, None if unchanged else time.monotonic() - started))
     return None
+
+
+def _stamp(out: str) -> int | None:
+    """When the data folder's manifest was written, if there is one."""
+    path = Path(out) / "dataset.json"
+    return path.stat().st_mtime_ns if path.is_file() else None
 
 
 def summary(data: "DatasetInfo", seconds: float | None) -> str:

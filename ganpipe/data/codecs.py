@@ -1,9 +1,8 @@
 """How pixels are kept in records: raw, PNG or JPEG, chosen by size unless said otherwise.
 
-Measured by `python benchmarks/prepare.py --codecs` on Fluent 3D emoji (2 cores; kB per RGB image
-and ms per image on one core; docs/data.md has the table): raw costs nothing to decode and is small
-below 128 px; above, PNG takes a fraction of the space, and a core still decodes more of them than a
-network of that size can train on.
+Measured by `python benchmarks/prepare.py codecs`, with the table in docs/data.md: raw costs nothing
+to decode and is small below 128 px; above, PNG takes a fraction of the space, and a core still
+decodes more of them than a network of that size can train on.
 """
 
 import io
@@ -31,8 +30,7 @@ def check(encoding: str) -> str:
         return f"jpeg:{int(match[1] or 95)}"
     raise UserError(
         f"--encoding={encoding!r} is not known; expected auto, raw, png, jpeg or jpeg:QUALITY "
-        "with a "
-        "quality from 1 to 100"
+        "with a quality from 1 to 100"
     )
 
 

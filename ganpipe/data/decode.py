@@ -1,13 +1,17 @@
 """From a picture file of any kind to an opaque 8-bit picture, with every danger met beforehand.
 
 A file is judged by its header before a pixel is decoded: pictures of more than `MAX_PIXELS` are
-refused, and large ones are decoded one at a time in a process, so that neither a decompression bomb
-nor a folder of posters takes more memory than a few hundred MB.
+refused, and large ones are decoded and resized one at a time in a process, so that neither a
+decompression bomb nor a folder of posters takes more memory than one picture of that size needs.
 """
 
-import contextlib
+import functools
 import io
+import os
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -17,7 +21,7 @@ Colour = tuple[int, int, int]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 WHITE: Colour = (255, 255, 255)
-# 8192 x 8192: as RGBA, composited on a background, about 0.8 GB at the worst moment.
+# 8192 x 8192: as RGBA, put on a background and resized, about 1 GB at the worst moment.
 MAX_PIXELS = 1 << 26
 # Files larger than this are refused unread: no picture of MAX_PIXELS needs so many bytes.
 MAX_FILE_BYTES = 1 << 29
@@ -27,7 +31,7 @@ _LARGE_PIXELS = 1 << 23
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})
 # Where Pillow keeps metadata that may tell the orientation.
 _ORIENTATION = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
-_one_large_picture = threading.Lock()
+_THREAD = "large-pictures"
 
 
 class RejectedError(Exception):
@@ -71,14 +75,41 @@ def check_pixels(size: tuple[int, int]) -> None:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """(width, height) as people see the picture, which EXIF may have turned."""
-    if image.format == "PNG" and "exif" not in image.info:
-        return image.size  # getexif would decode the pixels to look behind them
+    """(width, height) as people see the picture, which EXIF or XMP may have turned."""
+    return (image.height, image.width) if orientation(image) > 4 else image.size
+
+
+def orientation(image: Image.Image) -> int:
+    """1 to 8 as EXIF counts; 1, upright, where nothing is said or the metadata are damaged."""
+    if not any(place in image.info for place in _ORIENTATION):
+        return 1
     try:
-        turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
-    except Exception:  # damaged metadata: Pillow raises nearly anything
-        turned = False
-    return (image.height, image.width) if turned else image.size
+        # Not image.getexif(): that of PNG files decodes the pixels to look behind them.
+        found = Image.Image.getexif(image).get(0x0112, 1)
+    except Exception:  # Pillow raises nearly anything
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def is_large(size: tuple[int, int]) -> bool:
+    """Whether pictures of a (width, height) are handled one at a time."""
+    return size[0] * size[1] > _LARGE_PIXELS
+
+
+def one_at_a_time(size: tuple[int, int], work: Callable[..., Any], *args: Any) -> Any:
+    """`work(*args)`; for a large picture in the one thread of the process that handles these.
+
+    A thread rather than a lock: the allocator keeps memory for every thread that has used it.
+    """
+    if not is_large(size) or threading.current_thread().name.startswith(_THREAD):
+        return work(*args)
+    return _large_pictures(os.getpid()).submit(work, *args).result()
+
+
+@functools.cache
+def _large_pictures(process: int) -> ThreadPoolExecutor:
+    del process  # a new one after a fork
+    return ThreadPoolExecutor(1, thread_name_prefix=_THREAD)
 
 
 def is_grey(image: Image.Image) -> bool:
@@ -114,10 +145,7 @@ def load(
     image: Image.Image, background: Colour = WHITE, shrink_to: tuple[int, int] | None = None
 ) -> Image.Image:
     """As `decode`, of a picture from `open_picture`."""
-    if image.width * image.height > _LARGE_PIXELS:
-        with _one_large_picture:
-            return _load(image, background, shrink_to)
-    return _load(image, background, shrink_to)
+    return one_at_a_time(image.size, _load, image, background, shrink_to)
 
 
 def _load(image: Image.Image, background: Colour, shrink_to) -> Image.Image:
@@ -127,10 +155,8 @@ def _load(image: Image.Image, background: Colour, shrink_to) -> Image.Image:
             if min(image.size) >= 4 * side:
                 image.draft(None, (2 * side, 2 * side))
         image.load()
-        if any(place in image.info for place in _ORIENTATION):
-            # Damaged metadata does not make the pixels worse.
-            with contextlib.suppress(Exception):
-                image = ImageOps.exif_transpose(image)
+        if orientation(image) != 1:
+            image = ImageOps.exif_transpose(image)
         return flatten(image, background)
     except RejectedError:
         raise
@@ -151,13 +177,23 @@ def flatten(image: Image.Image, background: Colour = WHITE) -> Image.Image:
             values = np.rint(values / 257.0)
         return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
     if image.has_transparency_data:
-        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
-        paper = Image.new("RGBA", rgba.size, (*background, 255))
-        paper.alpha_composite(rgba)
-        image = paper.convert("RGB")
+        image = _on_paper(image, background)
         grey = grey and len(set(background)) == 1
     target = "L" if grey else "RGB"
     return image if image.mode == target else image.convert(target)
+
+
+def _on_paper(image: Image.Image, background: Colour) -> Image.Image:
+    """A transparent picture put on a colour, RGB; in strips, so that no second copy is needed."""
+    paper = Image.new("RGB", image.size, background)
+    rows = max(1, _LARGE_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        strip = (image if box[3] - top == image.height else image.crop(box)).convert("RGBA")
+        under = Image.new("RGBA", strip.size, (*background, 255))
+        under.alpha_composite(strip)
+        paper.paste(under.convert("RGB"), (0, top))
+    return paper
 
 
 def from_array(array: np.ndarray, background: Colour = WHITE) -> Image.Image:
@@ -189,10 +225,11 @@ def decode_map(data: bytes | np.ndarray) -> np.ndarray:
                 "map", f"its map is of mode {image.mode}; expected a palette or grey PNG of ids"
             )
         try:
-            image.load()
+            values = one_at_a_time(image.size, np.asarray, image)
         except Exception as error:
             raise RejectedError("map", f"its map is truncated or damaged ({error})") from error
-        values = np.asarray(image)
+        if image.format == "PNG" and image.mode == "L" and data[24] in (2, 4):
+            values = values // {2: 85, 4: 17}[data[24]]  # Pillow stretches 2 and 4 bits to 0..255
     if values.ndim != 2 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == bool):
         raise RejectedError(
             "map", f"its map has shape {values.shape} and dtype {values.dtype}; expected (H, W) ids"

@@ -133,7 +133,7 @@ class ExampleEncoder:
         keys: Sequence[str],
         maps: np.ndarray | None = None,
         pairs: np.ndarray | None = None,
-        sources: Sequence[object] = (),
+        sources: Sequence[bytes | None] = (),
     ) -> bytes:
         """The TFRecord bytes of a batch.
 
@@ -143,16 +143,14 @@ class ExampleEncoder:
           keys: N texts.
           maps: (N, H, W) uint8 ids, or None.
           pairs: (N, H, W, C2) uint8, or None.
-          sources: N files that the images were read from, or (); plain PNGs of this shape are kept.
+          sources: N plain PNG files of these images to keep as they are, or None each; or ().
         """
         assert images.dtype == np.uint8 and images.shape[1:] == self.shape, images.shape
         ids = "raw" if self.encoding == "raw" else "png"
         keep = sources if self.encoding == "png" else ()
 
         def encoded(row: int, image: np.ndarray) -> bytes:
-            if keep and isinstance(keep[row], bytes) and codecs.is_plain_png(keep[row], self.shape):
-                return keep[row]
-            return codecs.encode(image, self.encoding)
+            return (keep and keep[row]) or codecs.encode(image, self.encoding)
 
         return b"".join(
             frame(

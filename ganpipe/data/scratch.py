@@ -28,6 +28,8 @@ def folder_beside(out: Path, request: str) -> Iterator[Path]:
       out: folder to be made.
       request: fingerprint (hex) of what is being made.
 
+    An error with an attribute `keep_work` leaves the folder to the next run.
+
     Raises:
       UserError: no permission, no space, or another process is making the same.
     """
@@ -54,7 +56,11 @@ def folder_beside(out: Path, request: str) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
         try:
             yield place
-        finally:
+        except BaseException as error:
+            if not getattr(error, "keep_work", False):
+                shutil.rmtree(place, ignore_errors=True)
+            raise
+        else:
             shutil.rmtree(place, ignore_errors=True)
 
 
@@ -108,6 +114,9 @@ def counting(
     with tqdm(
         total=total, desc=verb, unit=" images", disable=None if enabled else True, smoothing=0.1
     ) as bar:
+        if bar.disable:  # no terminal: nobody reads the notes
+            yield
+            return
         thread = threading.Thread(target=watch, args=(bar,), daemon=True)
         thread.start()
         try:

@@ -8,11 +8,12 @@ uint32 up to k = 12, so no level is ever off by rounding, at a third of the cost
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from ganpipe.data import decode
+from ganpipe.data import codecs, decode
 from ganpipe.data.decode import Colour, RejectedError
 from ganpipe.errors import UserError
 
@@ -181,14 +182,21 @@ def to_image(picture: bytes | np.ndarray, geometry: Geometry) -> np.ndarray:
       RejectedError: unreadable, or not of the size that is asked for.
     """
     if isinstance(picture, np.ndarray):
-        image = decode.from_array(picture, geometry.background)
-        original = image.size
-    else:
-        image = decode.open_picture(picture)
-        original = decode.upright_size(image)
-        check_size(original, geometry)  # before the pixels are decoded
-        image = decode.load(image, geometry.background, geometry.size)
-    return fit_picture(image, geometry, original)
+        return fit_picture(decode.from_array(picture, geometry.background), geometry)
+    opened = decode.open_picture(picture)
+    return _fit_opened(opened, decode.upright_size(opened), geometry)
+
+
+def _fit_opened(opened: Image.Image, size: tuple[int, int], geometry: Geometry) -> np.ndarray:
+    check_size(size, geometry)  # before the pixels are decoded
+
+    def work() -> np.ndarray:
+        image = decode.load(opened, geometry.background, geometry.size)
+        if image is not opened:
+            opened.close()  # its pixels are not needed any more, and may be many
+        return fit_picture(image, geometry, size)
+
+    return decode.one_at_a_time(opened.size, work)
 
 
 def fit_picture(
@@ -217,7 +225,7 @@ def fit_picture(
     return array[..., None] if geometry.channels == 1 else array  # (H, W, C)
 
 
-def to_map(data: bytes | np.ndarray, size: tuple[int, int], geometry: Geometry) -> np.ndarray:
+def to_map(data: Any, size: tuple[int, int], geometry: Geometry) -> np.ndarray:
     """One label map as (height, width) uint8 ids, brought to size as its picture is.
 
     Args:
@@ -228,7 +236,7 @@ def to_map(data: bytes | np.ndarray, size: tuple[int, int], geometry: Geometry) 
     Raises:
       RejectedError: unreadable, or of another size than the picture.
     """
-    ids = decode.decode_map(data)
+    ids = decode.decode_map(data.read() if hasattr(data, "read") else data)
     if ids.shape != (size[1], size[0]):
         raise RejectedError(
             "map",
@@ -248,12 +256,16 @@ def _scale(image: Image.Image, size: tuple[int, int], method) -> Image.Image:
     """Pillow's resize; averages in float32, as its 8-bit path rounds up twice (+0.27 levels)."""
     if method != Image.Resampling.BOX:
         return image.resize(size, method)
-    bands = [np.asarray(band.convert("F").resize(size, method)) for band in image.split()]
+    bands = [
+        np.asarray(image.getchannel(band).convert("F").resize(size, method))
+        for band in image.getbands()
+    ]
     rounded = np.clip(np.rint(np.stack(bands, axis=-1)), 0, 255).astype(np.uint8)
     return Image.fromarray(rounded[..., 0] if len(bands) == 1 else rounded)
 
 
 def _resize(image: Image.Image, geometry: Geometry, method, fill) -> Image.Image:
+    assert geometry.fit != "none", (image.size, geometry)  # sizes were checked
     (width, height), (w, h) = image.size, geometry.size
     if geometry.fit == "stretch":
         return _scale(image, (w, h), method)
@@ -263,7 +275,8 @@ def _resize(image: Image.Image, geometry: Geometry, method, fill) -> Image.Image
         cut_h = min(height, max(1, round(width * h / w)))
         left, top = (width - cut_w) // 2, (height - cut_h) // 2
         # Cropped first: resize(box=...) lets the kernel reach beyond the box.
-        image = image.crop((left, top, left + cut_w, top + cut_h))
+        if (cut_w, cut_h) != image.size:
+            image = image.crop((left, top, left + cut_w, top + cut_h))
         return image if image.size == (w, h) else _scale(image, (w, h), method)
     scale = min(w / width, h / height)
     inner = (min(w, max(1, round(width * scale))), min(h, max(1, round(height * scale))))
@@ -285,24 +298,70 @@ def at_once(batch: np.ndarray, geometry: Geometry) -> np.ndarray | None:
     return np.repeat(batch, channels, axis=3) if batch.shape[3] != channels else batch
 
 
-def to_images(
-    pictures: Sequence[bytes | np.ndarray] | np.ndarray, geometry: Geometry
-) -> tuple[np.ndarray, list[int], list[tuple[int, RejectedError]]]:
-    """Brings a batch of pictures to one size.
+class Fitted(NamedTuple):
+    """A batch of pictures brought to one size.
 
-    Returns:
-      images (M, H, W, C) uint8, the M indices kept, and (index, why) of those left out.
+    Attributes:
+      images: (M, H, W, C) uint8.
+      kept: the M indices of the batch that could be used.
+      left_out: (index, why) of the others.
+      sizes: (width, height) that each of the M had, as people see it.
+      turned: M truths: whether EXIF turned it.
+      files: M files that are plain PNGs of this very size, or None each; empty unless asked for.
+    """
+
+    images: np.ndarray
+    kept: list[int]
+    left_out: list[tuple[int, RejectedError]]
+    sizes: list[tuple[int, int]]
+    turned: list[bool]
+    files: list[bytes | None]
+
+    def take(self, rows: Sequence[int]) -> "Fitted":
+        """Only these of the M pictures; what `left_out` says stays."""
+        if len(rows) == len(self.kept):
+            return self
+        chosen = [[part[row] for row in rows] for part in (self.kept, self.sizes, self.turned)]
+        files = [self.files[row] for row in rows] if self.files else []
+        return Fitted(self.images[list(rows)], chosen[0], self.left_out, *chosen[1:], files)
+
+
+def to_images(
+    pictures: Sequence[Any] | np.ndarray, geometry: Geometry, *, keep_png: bool = False
+) -> Fitted:
+    """Brings a batch of pictures to one size, one after the other: memory stays that of one.
+
+    Args:
+      pictures: see `sources.base.Batch`: files, arrays, or lazy files with a `read()`.
+      geometry: what to do.
+      keep_png: whether to hand out files that can be kept as they are.
     """
     if isinstance(pictures, np.ndarray):
         fast = at_once(pictures, geometry)
         if fast is not None:
-            return fast, list(range(len(fast))), []
-    images = np.empty((len(pictures), *geometry.shape, geometry.channels), np.uint8)
-    kept, left_out = [], []
+            count, size = len(fast), (pictures.shape[2], pictures.shape[1])
+            return Fitted(fast, list(range(count)), [], [size] * count, [False] * count, [])
+    shape = (*geometry.shape, geometry.channels)
+    images = np.empty((len(pictures), *shape), np.uint8)
+    done = Fitted(images, [], [], [], [], [])
     for index, picture in enumerate(pictures):
         try:
-            images[len(kept)] = to_image(picture, geometry)
-            kept.append(index)
+            if hasattr(picture, "read"):
+                picture = picture.read()
+            if isinstance(picture, np.ndarray):
+                images[len(done.kept)] = to_image(picture, geometry)
+                size, turned = (picture.shape[1], picture.shape[0]), False
+            else:
+                opened = decode.open_picture(picture)
+                size, turned = decode.upright_size(opened), decode.orientation(opened) != 1
+                images[len(done.kept)] = _fit_opened(opened, size, geometry)
         except RejectedError as error:
-            left_out.append((index, error))
-    return images[: len(kept)], kept, left_out
+            done.left_out.append((index, error))
+            continue
+        done.kept.append(index)
+        done.sizes.append(size)
+        done.turned.append(turned)
+        if keep_png:
+            plain = isinstance(picture, bytes) and codecs.is_plain_png(picture, shape)
+            done.files.append(picture if plain else None)
+    return done._replace(images=images[: len(done.kept)])

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import PIL
+from PIL import features
 
 from ganpipe.data import manifest, scratch, sources, transforms
 from ganpipe.data.manifest import DatasetInfo
@@ -68,7 +70,7 @@ def run(
       UserError: anything wrong with the request, the source or too many of its pictures; a full
         disk. Nothing is left in `out` then.
     """
-    out = Path(out).absolute()
+    out = _real(Path(out).absolute())
     request = Request(resolution, **settings)
     opened = sources.open_source(source, tfds_data_dir)
     what = {
@@ -80,6 +82,7 @@ def run(
     fingerprint = hashlib.sha256(
         json.dumps(what, sort_keys=True).encode("utf-8", "surrogateescape")
     ).hexdigest()
+    _recover(out, say)
     made = _already_there(out, fingerprint, source, overwrite)
     if made is not None:
         say(f"{out}: nothing to do, it holds exactly this")
@@ -88,10 +91,14 @@ def run(
     opened = opened.fetch(say)
     check_fixed_size(opened, request)
     options = beam_options if beam_options is not None else beam_flags.parse()
-    with scratch.folder_beside(out, fingerprint) as place:
+    # What was written by other libraries of picture formats is not gone on with.
+    tools = f"{fingerprint} {PIL.__version__} {features.version('zlib')}"
+    with scratch.folder_beside(out, hashlib.sha256(tools.encode()).hexdigest()) as place:
         try:
+            if hasattr(opened, "unpack"):
+                opened = opened.unpack(place / scratch.WORK)
             plan, target, sizes = _plan(opened, request, place, options, progress)
-            _check_space(out, plan, target)
+            _check_space(out, place, plan, target)
             skipped, content = _write(opened, request, plan, target, place, options, say, progress)
             content |= {
                 "name": what["name"],
@@ -113,8 +120,7 @@ def _disk(out: Path, error: OSError) -> UserError:
     if scratch.no_space(error):
         return UserError(
             f"--out={out}: the disk is full ({error.strerror}); nothing was kept. Free some "
-            "space or "
-            "give an --out on another disk; --dry_run tells how much is needed"
+            "space or give an --out on another disk; --dry_run tells how much is needed"
         )
     return UserError(f"--out={out}: cannot read or write ({error}); nothing was kept")
 
@@ -177,10 +183,11 @@ def _survey(source: Source, place: Path, options, progress: bool) -> Survey | No
     todo = [c for c in chunks if not (work / f"survey-{c[0]:06d}.jsonl").is_file()]
     job = functools.partial(shards.survey, source=source, folder=str(place))
     with scratch.counting(work, "survey-*.done", len(keys), "looking at", progress):
-        beam_flags.run_over(todo, job, options)
+        beam_flags.run_over(todo, job, options, work)
     parts = []
-    for index, _ in chunks:
+    for index, chunk in chunks:
         lines = (work / f"survey-{index:06d}.jsonl").read_text().splitlines()
+        assert len(lines) == len(chunk), (index, len(lines), len(chunk))
         parts.append(Survey.of([json.loads(line) for line in lines]))
     return Survey.join(parts)
 
@@ -207,7 +214,7 @@ def _write(
     names = [f"{split}-*.done" for split in plan.splits]
     total = sum(map(len, plan.splits.values()))
     with scratch.counting(place / scratch.WORK, names, total, "writing", progress):
-        beam_flags.run_over(todo, job, options)
+        beam_flags.run_over(todo, job, options, place / scratch.WORK)
     results = []
     for shard in cut:
         result = shards.finished(shard, place)
@@ -222,9 +229,55 @@ def _write(
     return skipped, _describe(results, plan, target)
 
 
+def _real(out: Path) -> Path:
+    """Where `out` really lies: a link is followed, so that it goes on pointing there."""
+    out = Path(os.path.realpath(out)) if out.is_symlink() else out
+    if os.path.ismount(out):
+        raise UserError(
+            f"--out={out} is a mount point, which cannot be made in one rename; give a folder "
+            f"below it, such as --out={out}/data"
+        )
+    return out
+
+
+def _aside(out: Path) -> Path:
+    """Where a data folder waits while its successor takes its place."""
+    return out.with_name(f".{out.name}.replaced")
+
+
+def _recover(out: Path, say: Callable[[str], None]) -> None:
+    """Ends a replacement that was killed between its two renames."""
+    aside = _aside(out)
+    if not aside.exists():
+        return
+    if out.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        say(f"{out}: put back in place; an earlier run was killed while replacing it")
+        os.rename(aside, out)
+
+
+def _strangers(out: Path) -> list[str]:
+    """What lies in a folder that `prepare` did not write; UserError if it is no data folder."""
+    refused = UserError(
+        f"--out={out} exists and is not a data folder made by pipeline.prepare; give a new "
+        "folder, or empty this one yourself"
+    )
+    try:
+        there = json.loads((out / manifest.MANIFEST).read_text(encoding="utf-8"))
+        ours = {manifest.MANIFEST, manifest.QUARANTINE}
+        for levels in there["shards"].values():
+            for entries in levels.values():
+                ours |= {entry["file"] for entry in entries}
+        int(there["format"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise refused from None
+    return sorted(path.name for path in out.iterdir() if path.name not in ours)
+
+
 def _already_there(out: Path, fingerprint: str, source: str, overwrite: bool) -> DatasetInfo | None:
     """The data set in `out` if it is the one asked for; UserError if `out` holds anything else."""
-    if not out.exists() and not out.is_symlink():
+    if not out.exists():
         parent = out.parent
         while not parent.exists():
             parent = parent.parent
@@ -235,34 +288,33 @@ def _already_there(out: Path, fingerprint: str, source: str, overwrite: bool) ->
         raise UserError(f"--out={out} is not a folder; give a folder that does not exist yet")
     if not any(out.iterdir()):
         return None
-    if not (out / manifest.MANIFEST).is_file():
-        raise UserError(
-            f"--out={out} exists and is not a data folder; give a new folder or empty this one"
-        )
+    strangers = _strangers(out)
+    problem = None
     try:
         there = manifest.info(out)
-    except UserError:
-        if overwrite:
-            return None
-        raise
-    if there.request.get("fingerprint") == fingerprint:
-        try:
+        if there.request.get("fingerprint") == fingerprint:
             for split in there.splits:
                 for level in there.resolutions:
                     manifest.check_files(there, split, level, hash_up_to=0)
-        except UserError:
-            if overwrite:
-                return None
-            raise
-        return there
-    if overwrite:
-        return None
-    height, width, channels = there.shape(there.max_resolution)
-    raise UserError(
-        f"--out={out} already holds another data set ({there.name}, {height}x{width}x{channels}, "
-        f"{there.source}) than this request for {source}, or its source or settings have changed "
-        "since; give another --out, or --overwrite to replace it"
-    )
+            return there
+    except UserError as error:
+        problem = error
+    if not overwrite:
+        if problem is not None:
+            raise problem
+        height, width, channels = there.shape(there.max_resolution)
+        raise UserError(
+            f"--out={out} already holds another data set ({there.name}, "
+            f"{height}x{width}x{channels}, {there.source}) than this request for {source}, or "
+            "its source or settings have changed since; give another --out, or --overwrite to "
+            "replace it"
+        )
+    if strangers:
+        raise UserError(
+            f"--out={out} --overwrite: it holds {len(strangers)} files that prepare did not write, "
+            f"such as {strangers[0]!r}; move them away first"
+        )
+    return None
 
 
 def check_skipped(
@@ -302,22 +354,27 @@ def estimate(plan_total: int, target: shards.Target, encoded: dict[int, float]) 
     return int(plan_total * size)
 
 
-def _check_space(out: Path, plan: Plan, target: shards.Target) -> None:
+def _check_space(out: Path, place: Path, plan: Plan, target: shards.Target) -> None:
     """Refuses to begin what cannot end; compressed levels are counted at an eighth of raw."""
     eighth = {
-        level["resolution"]: np.prod(level["shape"]) * target.geometry.channels / 8
+        level["resolution"]: np.prod(level["shape"])
+        * (target.geometry.channels + target.pair_channels + bool(target.map_classes))
+        / 8
         for level in target.levels()
         if level["encoding"] != "raw"
     }
     needed = estimate(sum(map(len, plan.splits.values())), target, eighth)
+    done = [shards.finished(shard, place) for shard in shards.cut(plan, target)]
+    needed -= sum(e["bytes"] for result in done if result for e in result["levels"].values())
     free = shutil.disk_usage(out.parent).free
     if needed > free:
-        raise UserError(
+        error = UserError(
             f"--out={out}: about {needed / 1e9:,.2f} GB will be needed, {free / 1e9:,.2f} GB are "
-            "free there; free some space, give an --out on another disk, or choose a smaller "
-            "size or "
-            "--encoding=jpeg"
+            "free there; free some space, give an --out on another disk, or choose a smaller size "
+            "or --encoding=jpeg"
         )
+        error.keep_work = any(done)  # what an earlier run has finished is not thrown away
+        raise error
 
 
 def _describe(results: list[dict], plan: Plan, target: shards.Target) -> dict:
@@ -359,8 +416,11 @@ def _finish(
     (place / manifest.MANIFEST).write_bytes(data + b"\n")
     shutil.rmtree(place / scratch.WORK)
     (place / scratch.LOCK).unlink()  # the lock itself is held until the caller closes the file
-    aside = out.with_name(f".{out.name}.old-{os.getpid()}")
+    aside = _aside(out)
     if overwrite and (out / manifest.MANIFEST).is_file():
+        strangers = _strangers(out)  # again: it may have changed meanwhile
+        if strangers:
+            raise UserError(f"--out={out} --overwrite: {strangers[0]!r} has appeared there")
         os.rename(out, aside)
     try:
         os.rename(place, out)  # replaces an empty folder, fails on any other

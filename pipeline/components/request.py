@@ -1,5 +1,4 @@
-"""What is asked of ExampleGen, checked before anything is read; and the target that follows "
-"from it."""
+"""What is asked of ExampleGen, checked before anything is read, and the geometry that follows."""
 
 import dataclasses
 import math
@@ -83,8 +82,10 @@ class Request:
         self.base_size()
 
     def record(self) -> dict[str, Any]:
-        """The settings as they enter fingerprints."""
-        return {**dataclasses.asdict(self), "encoding": codecs.check(self.encoding)}
+        """The settings as they enter fingerprints: all that contents depend on."""
+        settings = {**dataclasses.asdict(self), "encoding": codecs.check(self.encoding)}
+        del settings["max_skipped"]
+        return settings
 
     def colour(self) -> decode.Colour:
         """The background as RGB."""
@@ -104,12 +105,11 @@ class Request:
         if not self.base:
             return None
         match = re.fullmatch(r"(\d+)x(\d+)", self.base)
-        if not match or "0" in match.groups() or not self.levels:
+        if not match or not all(map(int, match.groups())) or not self.levels:
             raise UserError(
                 f"--base={self.base!r} --levels={self.levels}: expected the height and width of "
-                "the "
-                "smallest level and how many levels there are, such as --base=3x4 --levels=8 for "
-                "384x512"
+                "the smallest level and how many levels there are, such as --base=3x4 "
+                "--levels=8 for 384x512"
             )
         base = int(match[1]), int(match[2])
         top = tuple(side << (self.levels - 1) for side in base)
@@ -137,20 +137,21 @@ class Request:
         if self.levels > most:
             raise UserError(
                 f"--levels={self.levels}: {height}x{width} has at most {most} levels (every "
-                "level is "
-                "half the one above, in whole pixels, and no side is smaller than 4)"
+                "level is half the one above, in whole pixels, and no side is smaller than 4)"
             )
         native = getattr(source, "native_size", False) and not self.resolution and not self.base
         levels = self.levels or (1 if native else most)
+        colour = self.colour()
         return transforms.Geometry(
             height,
             width,
-            self.channels,
+            # Grey pictures on a coloured background are none.
+            self.channels or (3 if len(set(colour)) > 1 else 0),
             levels,
             self.fit,
             self.upscale,
             self.filter,
-            self.colour(),
+            colour,
         )
 
     def _top(self, source: Source, sizes: Counter[tuple[int, int]]) -> tuple[int, int]:

@@ -227,60 +227,60 @@ class BlockMaker:
         target = self._target
         if not hasattr(self._local, "encoders"):
             self._local.encoders = target.encoders()
-        images, kept, left_out = transforms.to_images(batch.pictures, target.geometry)
-        bad = list(left_out)
+        top = self._local.encoders[target.geometry.height]
+        fitted = transforms.to_images(
+            batch.pictures, target.geometry, keep_png=top.encoding == "png"
+        )
         maps = pairs = None
         if target.num_classes:
-            kept, images = self._labelled(batch, kept, images, bad)
+            fitted = self._labelled(batch, fitted)
         if target.map_classes:
-            kept, images, maps = self._mapped(batch, kept, images, bad)
+            fitted, maps = self._mapped(batch, fitted)
         if target.pair_channels:
-            kept, images, pairs = self._paired(batch, kept, images, bad)
-        labels = (
-            np.asarray(batch.labels)[kept] if target.num_classes else np.zeros(len(kept), np.int64)
-        )
-        keys = [batch.keys[i] for i in kept]
+            fitted, pairs = self._paired(batch, fitted)
+        labels = np.zeros(len(fitted.kept), np.int64)
+        if target.num_classes:
+            labels = np.asarray(batch.labels)[fitted.kept]
+        keys = [batch.keys[i] for i in fitted.kept]
         levels = target.geometry.levels
-        images_at = transforms.pyramid(images, levels)
+        images_at = transforms.pyramid(fitted.images, levels)
         maps_at = transforms.map_pyramid(maps, levels) if maps is not None else {}
         pairs_at = transforms.pyramid(pairs, levels) if pairs is not None else {}
-        files = () if isinstance(batch.pictures, np.ndarray) else [batch.pictures[i] for i in kept]
+        frames = {}
+        for h, encoder in self._local.encoders.items():
+            files = fitted.files if encoder is top else ()
+            frames[h] = encoder.frames(
+                images_at[h], labels, keys, maps_at.get(h), pairs_at.get(h), files
+            )
         return Block(
-            {
-                h: encoder.frames(
-                    images_at[h],
-                    labels,
-                    keys,
-                    maps_at.get(h),
-                    pairs_at.get(h),
-                    files if h == target.geometry.height else (),
-                )
-                for h, encoder in self._local.encoders.items()
-            },
+            frames,
             labels,
-            [(batch.keys[i], str(error)) for i, error in bad],
-            Counter(error.kind for _, error in bad),
+            [(batch.keys[i], str(error)) for i, error in fitted.left_out],
+            Counter(error.kind for _, error in fitted.left_out),
         )
 
-    def _labelled(self, batch: Batch, kept: list[int], images: np.ndarray, bad: list):
+    def _labelled(self, batch: Batch, fitted: transforms.Fitted) -> transforms.Fitted:
         """Leaves out pictures whose class there is not."""
-        classes = self._target.num_classes
-        fine = [row for row, i in enumerate(kept) if 0 <= batch.labels[i] < classes]
-        if len(fine) == len(kept):
-            return kept, images
-        for i in kept:
-            if not 0 <= batch.labels[i] < classes:
+        classes, fine = self._target.num_classes, []
+        for row, i in enumerate(fitted.kept):
+            if 0 <= batch.labels[i] < classes:
+                fine.append(row)
+            else:
                 text = f"label {batch.labels[i]} is outside 0..{classes - 1}"
-                bad.append((i, RejectedError("wrong label", text)))
-        return [kept[row] for row in fine], images[fine]
+                fitted.left_out.append((i, RejectedError("wrong label", text)))
+        return fitted.take(fine)
 
-    def _mapped(self, batch: Batch, kept: list[int], images: np.ndarray, bad: list):
+    def _mapped(
+        self, batch: Batch, fitted: transforms.Fitted
+    ) -> tuple[transforms.Fitted, np.ndarray]:
         """The label maps of the pictures, without those whose map cannot be used."""
         target, rows, made = self._target, [], []
-        for row, i in enumerate(kept):
+        for row, i in enumerate(fitted.kept):
             try:
-                size = _size_of(batch.pictures[i])
-                ids = transforms.to_map(batch.maps[i], size, target.geometry)
+                if fitted.turned[row]:
+                    text = "its EXIF orientation turns it, but not its map; save it upright"
+                    raise RejectedError("map", text)
+                ids = transforms.to_map(batch.maps[i], fitted.sizes[row], target.geometry)
                 beyond = ids[(ids >= target.map_classes) & (ids != transforms.UNKNOWN)]
                 if beyond.size:
                     last = target.map_classes - 1
@@ -289,28 +289,22 @@ class BlockMaker:
                 rows.append(row)
                 made.append(ids)
             except RejectedError as error:
-                bad.append((i, error))
+                fitted.left_out.append((i, error))
         maps = np.stack(made) if made else np.zeros((0, *target.geometry.shape), np.uint8)
-        return [kept[row] for row in rows], images[rows], maps
+        return fitted.take(rows), maps
 
-    def _paired(self, batch: Batch, kept: list[int], images: np.ndarray, bad: list):
+    def _paired(
+        self, batch: Batch, fitted: transforms.Fitted
+    ) -> tuple[transforms.Fitted, np.ndarray]:
         """The second pictures, without couples of which that cannot be used."""
-        wanted = [batch.pairs[i] for i in kept]
+        wanted = [batch.pairs[i] for i in fitted.kept]
         if isinstance(batch.pairs, np.ndarray):
-            wanted = batch.pairs[kept]
-        pairs, rows, left_out = transforms.to_images(wanted, self._target.pair_geometry)
-        for row, error in left_out:
-            bad.append((kept[row], RejectedError(error.kind, f"its partner: {error}")))
-        return [kept[row] for row in rows], images[rows], pairs
-
-
-def _size_of(picture: bytes | np.ndarray) -> tuple[int, int]:
-    """(width, height) as people see it."""
-    if isinstance(picture, np.ndarray):
-        return picture.shape[1], picture.shape[0]
-    from ganpipe.data import decode
-
-    return decode.upright_size(decode.open_picture(picture))
+            wanted = batch.pairs[fitted.kept]
+        pairs = transforms.to_images(wanted, self._target.pair_geometry)
+        for row, error in pairs.left_out:
+            told = RejectedError(error.kind, f"its partner: {error}")
+            fitted.left_out.append((fitted.kept[row], told))
+        return fitted.take(pairs.kept), pairs.images
 
 
 @_no_remarks()

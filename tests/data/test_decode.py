@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from ganpipe.data import decode
 
@@ -85,3 +85,50 @@ def test_maps_keep_their_ids(mode):
 def test_what_is_no_map(pictures, image, kind, message):
     with pytest.raises(decode.RejectedError, match=message):
         decode.decode_map(pictures.encode(image, kind))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+def test_large_pictures_come_out_the_same(mode, pictures, monkeypatch):
+    image = pictures.make(5, (40, 30), "RGBA")
+    image.putalpha(Image.fromarray(np.arange(1200, dtype=np.uint8).reshape(30, 40)))
+    data = pictures.encode(image.quantize(50) if mode == "P" else image.convert(mode))
+    small = np.asarray(decode.decode(data, background=(9, 200, 30)))
+    monkeypatch.setattr(decode, "_LARGE_PIXELS", 100)  # strips of two rows, in a thread of its own
+    assert decode.is_large((40, 30))
+    np.testing.assert_array_equal(decode.decode(data, background=(9, 200, 30)), small)
+
+
+def test_maps_of_few_bits_keep_their_ids():
+    for depth in (1, 2, 4):
+        ids = np.arange(64, dtype=np.uint8).reshape(8, 8) % (1 << depth)
+        rows = b"".join(b"\0" + pack(row, depth) for row in ids)
+        data = png(8, 8, depth, 0, rows)
+        np.testing.assert_array_equal(decode.decode_map(data), ids)
+
+
+def pack(row, depth):
+    bits = "".join(format(value, f"0{depth}b") for value in row)
+    return bytes(int(bits[i : i + 8].ljust(8, "0"), 2) for i in range(0, len(bits), 8))
+
+
+def png(width, height, depth, kind, rows):
+    def chunk(name, payload):
+        check = struct.pack(">I", zlib.crc32(name + payload))
+        return struct.pack(">I", len(payload)) + name + payload + check
+
+    head = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    body = zlib.compress(rows)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def test_orientation_of_xmp_counts_everywhere(pictures):
+    words = PngImagePlugin.PngInfo()
+    words.add_itxt(
+        "XML:com.adobe.xmp",
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="r"><rdf:Description '
+        'xmlns:tiff="t" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>',
+    )
+    data = pictures.encode(Image.new("RGB", (24, 16), "red"), pnginfo=words)
+    opened = decode.open_picture(data)
+    assert decode.upright_size(opened) == (16, 24) and decode.orientation(opened) == 6
+    assert decode.decode(data).size == (16, 24)

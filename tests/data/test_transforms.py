@@ -71,7 +71,7 @@ def geometry(height=8, width=None, channels=3, **settings):
 
 
 def squares(items, resolution=8, **settings):
-    images, kept, left_out = T.to_images(items, geometry(resolution, **settings))
+    images, kept, left_out, *_ = T.to_images(items, geometry(resolution, **settings))
     return images, kept, [(i, str(error)) for i, error in left_out]
 
 
@@ -184,18 +184,18 @@ def test_shapes_that_are_not_square():
     assert target.level_shapes() == [(6, 8), (12, 16), (24, 32)]
     wide = np.zeros((48, 100, 3), np.uint8)
     wide[:, 18:82] = 200  # the centre 48x64
-    images, kept, _ = T.to_images([wide], target)
+    images, kept, *_ = T.to_images([wide], target)
     assert kept == [0] and (images == 200).all()
     levels = T.pyramid(images, target.levels)
     assert {h: a.shape[1:3] for h, a in levels.items()} == {6: (6, 8), 12: (12, 16), 24: (24, 32)}
-    tall, _, _ = T.to_images([np.full((64, 48, 3), 7, np.uint8)], geometry(24, 32, 3, fit="pad"))
+    tall, *_ = T.to_images([np.full((64, 48, 3), 7, np.uint8)], geometry(24, 32, 3, fit="pad"))
     assert (tall[0, :, 7:25] == 7).all() and (tall[0, :, :7] == 255).all()
 
 
 def test_no_fit_takes_one_size_only():
     target = geometry(8, 8, 3, fit="none")
     right, wrong = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)
-    _, kept, left_out = T.to_images([right, wrong], target)
+    _, kept, left_out, *_ = T.to_images([right, wrong], target)
     assert kept == [0] and str(left_out[0][1]) == "9x8 is not 8x8 (--fit=none)"
 
 
