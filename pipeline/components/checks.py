@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.components.duplicates import train_split_of
+from pipeline.components.schema import TABLE, TABLES
 
 # A share of images, or of a split's class mix, at which it is told and at which it blocks.
 CONSTANT_WARNS, CONSTANT_BLOCKS = 0.01, 0.2
@@ -68,6 +69,16 @@ def mix(dataset: Any, name: str = "class_name") -> dict[str, float]:
     return {value.value: value.frequency for value in values}
 
 
+def table(splits: Mapping[str, Any], name: str) -> list[str]:
+    """All names of a categorical feature by id, absent ones too; [] of statistics without them."""
+    for dataset in splits.values():
+        feature = features(dataset).get(name)
+        for stat in feature.custom_stats if feature else ():
+            if stat.name == TABLE:
+                return [bucket.label for bucket in stat.rank_histogram.buckets]
+    return []
+
+
 def some(names: list[str]) -> str:
     """The first few of some names, quoted, and how many more."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -125,7 +136,6 @@ def _against_schema(splits: Mapping[str, Any], trains: list[str], schema: Any) -
     """Size, channels, classes and map ids against the schema."""
     first = trains[0]
     found = features(splits[first])
-    # Categorical features list what occurs: of all splits, as a name may be rare.
     for wanted in schema.feature:
         feature = found.get(wanted.name)
         if feature is None:
@@ -153,27 +163,10 @@ def _against_schema(splits: Mapping[str, Any], trains: list[str], schema: Any) -
                     f"{wanted.name} is {low:g}, the schema asks for {domain.min}",
                     f"{remedy}, or give no baseline if the change is meant",
                 )
-        elif wanted.name == "class_name" and wanted.HasField("string_domain"):
-            present = set().union(*(mix(dataset) for dataset in splits.values()))
-            unknown = sorted(present - set(wanted.string_domain.value))
-            if unknown:
-                which = (
-                    f"class {unknown[0]!r} is"
-                    if len(unknown) == 1
-                    else (f"{len(unknown)} classes are ({some(unknown)})")
-                )
-                yield Finding(
-                    wanted.name,
-                    "",
-                    "ENUM_TYPE_UNEXPECTED_STRING_VALUES",
-                    True,
-                    "new class" if len(unknown) == 1 else "new classes",
-                    f"{which} not in the schema",
-                    "remove it from the source, or accept it: add its name to string_domain of "
-                    "class_name in schema.pbtxt, or use these data as the baseline from now on",
-                )
+        elif wanted.name in TABLES and wanted.HasField("string_domain"):
+            yield from _against_table(splits, wanted)
     known = {feature.name for feature in schema.feature}
-    for name, what in (("class_name", "classes"), ("map_class", "label maps")):
+    for name, what in {**TABLES, "pair_channels": "second pictures"}.items():
         if name in found and name not in known:
             yield Finding(
                 name,
@@ -184,6 +177,53 @@ def _against_schema(splits: Mapping[str, Any], trains: list[str], schema: Any) -
                 f"the data have {what}, the schema has none",
                 "prepare from a source like that of before, or give no baseline if this is meant",
             )
+
+
+def _against_table(splits: Mapping[str, Any], wanted: Any) -> Iterator[Finding]:
+    """Names, and what ids stand for, against the schema; `_classes` tells of missing classes."""
+    name, expected = wanted.name, list(wanted.string_domain.value)
+    maps = name == "map_class"
+    what = "map class" if maps else "class"
+
+    def told(kind: str, short: str, text: str, remedy: str) -> Finding:
+        return Finding(name, "", kind, True, short, text, remedy)
+
+    found = table(splits, name)
+    if not found and not maps:  # statistics of before know what occurs, not in which order
+        present = set().union(*(mix(dataset) for dataset in splits.values()))
+        found = [n for n in expected if n in present] + sorted(present - set(expected))
+    unknown = [n for n in found if n not in expected]
+    if unknown:
+        one = len(unknown) == 1
+        which = f"{what} {unknown[0]!r} is" if one else f"{len(unknown)} {what}es are"
+        yield told(
+            "ENUM_TYPE_UNEXPECTED_STRING_VALUES",
+            f"new {what}" if one else f"new {what}es",
+            f"{which} not in the schema" + ("" if one else f" ({some(unknown)})"),
+            "remove it from the source, or accept it: add its name to string_domain of "
+            f"{name} in schema.pbtxt, or use these data as the baseline from now on",
+        )
+    missing = [n for n in expected if n not in found]
+    if missing and maps and found:
+        yield told(
+            "FEATURE_TYPE_LOW_UNIQUE",
+            "map classes missing",
+            f"{len(missing)} of {len(expected)} map classes are not in the class table "
+            f"({some(missing)})",
+            "use the class table of before, or take them off the schema",
+        )
+    ours = [n for n in found if n in expected]
+    theirs = [n for n in expected if n in ours]
+    if ours != theirs:
+        moved = next((n for n in theirs if found.index(n) != expected.index(n)), theirs[0])
+        yield told(
+            "CUSTOM_VALIDATION",
+            f"{what}es in another order",
+            f"{what} {moved!r} has the id {found.index(moved)} and {expected.index(moved)} in the "
+            f"schema, so ids mean other {what}es than to models of before",
+            "give them the order of before (labels, class table), or change that of string_domain "
+            f"of {name} in schema.pbtxt and train anew",
+        )
 
 
 def _images(split: str, dataset: Any) -> Iterator[Finding]:

@@ -4,14 +4,17 @@ Of the files of a source only a sample is opened: it gives the sizes, the channe
 workers' own code, the bytes of a record at every level and the time it takes.
 """
 
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ganpipe.data import sources
+from ganpipe.data import scratch, sources
+from ganpipe.data.sources import couples
 from ganpipe.data.sources.base import Source
 from ganpipe.data.sources.pictures import Survey
 from ganpipe.errors import UserError
@@ -41,6 +44,22 @@ def run(
     if to_fetch:
         return [f"would first fetch {to_fetch}; what is in it can be told when that is done"]
     opened = opened.fetch(say)
+    if not hasattr(opened, "unpack"):
+        return _told(opened, request)
+    with tempfile.TemporaryDirectory(prefix="ganpipe-dry-run-") as place:
+        try:
+            opened = opened.unpack(Path(place))
+        except OSError as error:
+            what = "is full" if scratch.no_space(error) else "cannot be used"
+            raise UserError(
+                f"--dry_run: the disk of {place} {what} ({error.strerror}), into which "
+                f"{opened.spec} is unpacked; set TMPDIR to a folder on another disk"
+            ) from error
+        return _told(opened, request)
+
+
+def _told(opened: Source, request: Request) -> list[str]:
+    """The lines of `run`, of a source whose data are there."""
     surveyed, sampled = _sample(opened)
     sizes = Counter(map(tuple, surveyed.sizes.tolist())) if surveyed is not None else Counter()
     geometry = request.geometry(opened, sizes)
@@ -81,25 +100,48 @@ def _size(count: float) -> str:
 
 
 def _sample(source: Source) -> tuple[Survey | None, int]:
-    """A survey in which files that were not opened count as the nearest opened one."""
+    """A survey in which files that were not opened count as the nearest opened one; how many were.
+
+    The two files of a couple are opened together, and a couple counts as the nearest couple; the
+    pictures of a domain count as pictures of that domain.
+    """
     keys = source.files_to_survey()
     if not keys:
         return None, 0
-    count = min(_SAMPLE, len(keys))
-    places = np.linspace(0, len(keys) - 1, count).astype(int)
-    opened = Survey.of(list(source.survey([keys[i] for i in places])))
-    good = [i for i in range(count) if i not in opened.errors]
-    if not good:
-        reason = opened.errors[0][1]
-        raise UserError(f"{source.spec}: none of {count} pictures could be opened ({reason} ...)")
-    # Row -> the nearest good sample before it.
-    nearest = np.array(good)[
-        np.maximum(np.searchsorted(places[good], np.arange(len(keys)), side="right") - 1, 0)
-    ]
-    # Digests stand for contents; made up here, they differ.
-    digests = np.zeros((len(keys), 32), np.uint8)
-    digests[:, :8] = np.arange(len(keys), dtype=np.uint64).view(np.uint8).reshape(-1, 8)
-    return Survey(digests, opened.sizes[nearest], opened.grey[nearest], {}, opened.ids), count
+    if isinstance(source, couples.Couples):
+        half = len(keys) // 2
+        columns, opened = _filled(source, keys[:half], keys[half:])
+        return Survey.join(columns), opened
+    if isinstance(source, couples.Unpaired):
+        domains = [[key for key in keys if key[0] == mark] for mark in "AB"]
+        filled = [_filled(source, domain) for domain in domains]
+        return Survey.join([columns[0] for columns, _ in filled]), sum(n for _, n in filled)
+    columns, opened = _filled(source, keys)
+    return columns[0], opened
+
+
+def _filled(source: Source, *columns: Sequence[str]) -> tuple[list[Survey], int]:
+    """(a survey per column of files, how many were opened); the columns are opened at one row."""
+    total = len(columns[0])
+    places = np.linspace(0, total - 1, min(_SAMPLE, total)).astype(int)
+    opened = [Survey.of(list(source.survey([keys[i] for i in places]))) for keys in columns]
+    bad = {row: error for survey in opened for row, error in survey.errors.items()}
+    good = np.array([row for row in range(len(places)) if row not in bad], int)
+    if not len(good):
+        raise UserError(
+            f"{source.spec}: none of {len(places)} pictures could be opened ({bad[0][1]} ...)"
+        )
+    # Row -> the nearest good sample before it, or the first.
+    before = np.searchsorted(places[good], np.arange(total), side="right") - 1
+    nearest = good[np.maximum(before, 0)]
+    filled = []
+    for number, survey in enumerate(opened):
+        # Digests stand for contents; made up here, they differ.
+        digests = np.zeros((total, 32), np.uint8)
+        digests[:, :8] = np.arange(total, dtype=np.uint64).view(np.uint8).reshape(-1, 8)
+        digests[:, 8] = number
+        filled.append(Survey(digests, survey.sizes[nearest], survey.grey[nearest], {}, survey.ids))
+    return filled, len(places) * len(columns)
 
 
 def _measure(source: Source, plan, target: shards.Target) -> tuple[dict[int, float], float, int]:

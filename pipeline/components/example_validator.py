@@ -7,7 +7,7 @@ was kept to, and `statistics.html`, all of it on one page. Severity ERROR blocks
 | check | blocks | warns |
 | --- | --- | --- |
 | a split is empty; there is no test split | empty | none there |
-| size, channels, classes, maps or pairs are not those of the schema | always | |
+| size, channels, pairs, (map) classes or their order are not those of the schema | always | |
 | a class has no images | train | other splits |
 | a class has under a tenth of its fair share (1 % with ten classes) | | train |
 | class mix of train and another split differs, largest share (L-infinity) | over 0.3 | over 0.1 |

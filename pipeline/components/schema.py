@@ -5,7 +5,7 @@ It holds every bound that a person may want to move; `schema.pbtxt` is text, mad
 | bound | where |
 | --- | --- |
 | size and channels | `int_domain` of `height`, `width`, `channels`, `pair_channels` |
-| classes | `string_domain` of `class_name`; ids of maps: of `map_class` |
+| classes, in the order of labels | `string_domain` of `class_name`; ids of maps: of `map_class` |
 | class mix against the baseline (L-infinity) | `drift_comparator` of `class_name` |
 | class mix of test against train | `skew_comparator` of `class_name` |
 | brightness, contrast against the baseline (Jensen-Shannon) | their `drift_comparator` |
@@ -17,6 +17,9 @@ from typing import Any
 from ganpipe.data.manifest import DatasetInfo
 
 SCHEMA = "schema.pbtxt"
+# Features whose values are names, and what these are; statistics keep all names by id in TABLE.
+TABLES = {"class_name": "classes", "map_class": "label maps"}
+TABLE = "table"
 # Largest difference of a class's share, of 1.
 CLASS_MIX_THRESHOLD = 0.1
 # Jensen-Shannon divergence in bits, 0..1: two bell curves apart by 3/4 of their width have 0.1.

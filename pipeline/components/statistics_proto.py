@@ -6,8 +6,8 @@
 | height, width, channels | INT | one value per image |
 | pixel_grey or pixel_red, _green, _blue | INT | one value per pixel, 0..255 |
 | brightness, contrast | FLOAT | mean and standard deviation over an image's values, 0..255 |
-| label, class_name | INT, STRING | one per image, with classes |
-| map_class | STRING | one per pixel of label maps; 255 is called `unknown`, other ids without a name `id N`; custom statistics `unknown_pixels`, `images_with_unknown_ids` |
+| label, class_name | INT, STRING | one per image, with classes; custom statistic `table` of `class_name`: every name in the order of labels, absent ones too |
+| map_class | STRING | one per pixel of label maps; 255 is called `unknown`, other ids without a name `id N`; custom statistics `unknown_pixels`, `images_with_unknown_ids`, `table` as above |
 | pair_channels, pair_grey or pair_red, ... | INT | as `channels` and `pixel_...`, of second pictures |
 """  # noqa: E501
 
@@ -20,7 +20,7 @@ from ganpipe.data.manifest import DatasetInfo
 from ganpipe.data.transforms import UNKNOWN
 from pipeline.components.duplicates import Duplicates, SplitDuplicates
 from pipeline.components.measure import UNKNOWN_ID, Measurements
-from pipeline.components.schema import printable
+from pipeline.components.schema import TABLE, printable
 
 PIXEL_BUCKETS, VALUE_BUCKETS = 64, 20
 
@@ -51,7 +51,9 @@ def to_proto(
         if data.num_classes:
             label = _feature(dataset, "label", "INT")
             _from_counts(label, np.arange(data.num_classes), m.labels, 1, buckets=data.num_classes)
-            _names(_feature(dataset, "class_name", "STRING"), data.class_names, m.labels, 1)
+            feature = _feature(dataset, "class_name", "STRING")
+            _names(feature, data.class_names, m.labels, 1)
+            _table(feature, data.class_names, m.labels)
         if data.map_classes:
             known = len(data.map_classes)
             names = [*data.map_classes, *(f"id {i}" for i in range(known, UNKNOWN)), "unknown"][
@@ -63,6 +65,7 @@ def to_proto(
             feature.custom_stats.add(name="unknown_pixels", num=float(unknown))
             images = int(m.flagged(UNKNOWN_ID).sum())
             feature.custom_stats.add(name="images_with_unknown_ids", num=float(images))
+            _table(feature, data.map_classes, m.map_ids)
     return result
 
 
@@ -182,4 +185,13 @@ def _names(feature: Any, names: Sequence[str], counts: np.ndarray, values_each: 
         stats.top_values.add(value=names[i], frequency=float(counts[i]))
         stats.rank_histogram.buckets.add(
             low_rank=rank, high_rank=rank, label=names[i], sample_count=float(counts[i])
+        )
+
+
+def _table(feature: Any, names: Sequence[str], counts: np.ndarray) -> None:
+    """The names by id: what the values mean, which neither their frequency nor a schema tells."""
+    table = feature.custom_stats.add(name=TABLE).rank_histogram
+    for i, name in enumerate(names):
+        table.buckets.add(
+            low_rank=i, high_rank=i, label=printable(name), sample_count=float(counts[i])
         )

@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -85,6 +87,12 @@ def test_plain_pngs_are_kept_byte_for_byte(tmp_path):
     assert all(file in frames for file in files) and files[0] != files[1]
 
 
+def interlaced(data):
+    """A PNG whose header says Adam7, which Pillow cannot write (the pixels do not follow)."""
+    head = data[12:28] + b"\1"
+    return data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_is_a_plain_png(channels):
     array = np.zeros((16, 16, channels), np.uint8)
@@ -96,6 +104,7 @@ def test_what_is_a_plain_png(channels):
     exif[0x0112] = 6
     deep = io.BytesIO()
     Image.fromarray(array[..., 0].astype(np.uint16)).save(deep, "PNG")
+    assert Image.open(io.BytesIO(interlaced(good))).info["interlace"] == 1
     bad = {
         "other size": plain(np.zeros((16, 8, channels), np.uint8)),
         "other channels": plain(np.zeros((16, 16, 4 - channels), np.uint8)),
@@ -103,6 +112,7 @@ def test_what_is_a_plain_png(channels):
         "words": plain(array, pnginfo=words),
         "transparent": plain(array, transparency=0 if channels == 1 else (0, 0, 0)),
         "16 bits": deep.getvalue(),
+        "interlaced": interlaced(good),
         "empty": b"",
         "padded": good + b"\0" * 1000,
     }

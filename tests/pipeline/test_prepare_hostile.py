@@ -3,13 +3,9 @@
 import io
 import json
 import os
-import random
-import resource
-import signal
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 
@@ -42,16 +38,21 @@ def run(source, out, resolution=16, **kwargs):
     return example_gen.run(f"folder:{source}", out, resolution, **kwargs)
 
 
-def bomb(width, height):
+def png(width, height, bits, colour, row):
+    """A PNG file of which every row has the same bytes."""
+
     def chunk(kind, payload):
         check = struct.pack(">I", zlib.crc32(kind + payload))
         return struct.pack(">I", len(payload)) + kind + payload + check
 
-    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    rows = zlib.compressobj(9)
-    row = b"\0" * (1 + (width + 7) // 8)
-    body = b"".join(rows.compress(row) for _ in range(height)) + rows.flush()
+    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    rows = zlib.compressobj(1)
+    body = b"".join(rows.compress(b"\0" + row) for _ in range(height)) + rows.flush()
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def bomb(width, height):
+    return png(width, height, 1, 0, b"\0" * ((width + 7) // 8))
 
 
 def hostile(root):
@@ -72,6 +73,8 @@ def hostile(root):
         "exif.jpg": None,
         "ünï-码-\U0001f600.png": None,
         long: None,
+        "giant1.png": None,
+        "giant2.png": None,
         "sub/loop/": "symbolic link loop",
         "dead.png": "leads nowhere",
         "small.png": "3x3 is smaller than 16x16",
@@ -82,6 +85,9 @@ def hostile(root):
     (root / "zero.png").write_bytes(b"")
     (root / "bomb.png").write_bytes(bomb(30_000, 30_000))
     (root / "bomb2.png").write_bytes(bomb(12_000, 12_000))  # below Pillow's own limit
+    for i in (1, 2):  # as large as pictures may be, nearly, and transparent
+        row = bytes((90 * i, 20, 40, 200)) * 4000 + bytes((10, 200, 40, 255)) * 4000
+        (root / f"giant{i}.png").write_bytes(png(8000, 8000, 8, 6, row))
     noise(1).convert("CMYK").save(root / "cmyk.jpg")
     Image.fromarray((np.arange(64 * 64).reshape(64, 64) * 16).astype(np.uint16)).save(
         root / "deep.png"
@@ -103,8 +109,18 @@ def hostile(root):
 def test_a_folder_with_a_tenth_of_hostile_files(tmp_path):
     source = fill(tmp_path / "in", 135)
     fate = hostile(source)
-    assert len(fate) == 15
-    info = run(source, tmp_path / "out")
+    assert len(fate) == 17
+    code = (  # in a process of its own, whose memory is that of the preparation
+        "import re\n"
+        "from pipeline.components import example_gen as e\n"
+        f"e.run('folder:{source}', '{tmp_path}/out', 16, say=lambda s: None, progress=False)\n"
+        "print(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    info = data.info(tmp_path / "out")
     rows = [json.loads(r) for r in (info.dir / "quarantine.jsonl").read_text().splitlines()]
     reasons = {row["key"]: row["reason"] for row in rows}
     bad = {key: reason for key, reason in fate.items() if reason}
@@ -113,8 +129,8 @@ def test_a_folder_with_a_tenth_of_hostile_files(tmp_path):
         assert reason in reasons[key], key
     assert sum(info.count(s) for s in info.splits) == 135 + len(fate) - len(bad)
     assert data.verify(info.dir) == info
-    # Memory of this whole process, TensorFlow and pytest included.
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3 << 20
+    # Measured: 0.79 GB with one giant at a time, 1.41 with both at once.
+    assert 500_000 < int(done.stdout) < 1_100_000
 
 
 def test_names_that_are_no_unicode(tmp_path):
@@ -160,6 +176,29 @@ def test_overwrite_replaces_a_data_folder_only(tmp_path):
         run(source, tmp_path / "mine", overwrite=True)
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_other_peoples_folders_are_never_replaced(tmp_path, overwrite):
+    source = fill(tmp_path / "in", 12)
+    theirs = fill(tmp_path / "stylegan", 3)
+    (theirs / "dataset.json").write_text('{"labels": null}')
+    before = {path.name: path.read_bytes() for path in theirs.iterdir()}
+    with pytest.raises(UserError, match="is not a data folder"):
+        run(source, theirs, 8, overwrite=overwrite)
+    assert {path.name: path.read_bytes() for path in theirs.iterdir()} == before
+
+
+def test_overwrite_spares_what_it_did_not_write(tmp_path):
+    source = fill(tmp_path / "in", 12)
+    first = run(source, tmp_path / "out", 8)
+    (tmp_path / "out" / "notes.txt").write_text("years of work")
+    with pytest.raises(UserError, match=r"--overwrite.*'notes\.txt'"):
+        run(source, tmp_path / "out", 16, overwrite=True)
+    assert (tmp_path / "out" / "notes.txt").read_text() == "years of work"
+    assert data.verify(tmp_path / "out") == first
+    (tmp_path / "out" / "notes.txt").unlink()
+    assert run(source, tmp_path / "out", 16, overwrite=True).max_resolution == 16
+
+
 def test_a_full_disk_is_foreseen(tmp_path, monkeypatch):
     source = fill(tmp_path / "in", 12)
     usage = type("Usage", (), {"free": 2000})
@@ -196,36 +235,6 @@ def test_a_full_disk_leaves_nothing(tmp_path, tiny_disk, monkeypatch, workers):
     with pytest.raises(UserError, match="disk is full|No space left"):
         run(source, tiny_disk / "out", 128, beam_options=options)
     assert not list(tiny_disk.iterdir())
-
-
-def test_kills_at_random_moments(tmp_path):
-    source = fill(tmp_path / "in", 300)
-    whole = run(source, tmp_path / "whole", 16, encoding="png")
-    code = (
-        "from pipeline.components import example_gen as e, shards\n"
-        "shards.SHARD_IMAGES = 40; shards.SURVEY_FILES = 64\n"
-        "print('go', flush=True)\n"
-        f"e.run('folder:{source}', '{tmp_path}/out', 16, encoding='png', say=lambda s: None)\n"
-    )
-    rng, killed = random.Random(0), 0
-    while True:
-        child = subprocess.Popen(
-            [sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
-        )
-        assert child.stdout.readline().strip() == "go"
-        if killed < 3:
-            time.sleep(rng.uniform(0.05, 0.8))
-            child.send_signal(signal.SIGKILL)
-            killed += child.wait() < 0
-            assert killed == 0 or (tmp_path / "out").exists() == ((tmp_path / "out").is_dir())
-            if (tmp_path / "out").exists():
-                break  # it was faster than the axe
-        else:
-            assert child.wait() == 0
-            break
-    info = data.verify(tmp_path / "out")
-    assert not list(tmp_path.glob(".out*"))
-    assert records(info) == records(whole) and info.splits == whole.splits
 
 
 def records(info):

@@ -38,6 +38,14 @@ def custom(feature):
     return {stat.name: stat.num for stat in feature.custom_stats}
 
 
+def table(feature):
+    """(id, name, how often) of every name."""
+    (stat,) = [stat for stat in feature.custom_stats if stat.name == "table"]
+    buckets = stat.rank_histogram.buckets
+    assert all(bucket.low_rank == bucket.high_rank for bucket in buckets)
+    return [(bucket.low_rank, bucket.label, bucket.sample_count) for bucket in buckets]
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, write_folder_once):
     """Colour pictures in two classes, several shards, a short last one."""
@@ -80,6 +88,8 @@ def test_statistics_equal_numpy(made, split):
         assert [b.sample_count for b in stats.histograms[0].buckets] == counts.tolist()
     classes = {v.value: v.frequency for v in found["class_name"].string_stats.top_values}
     assert classes == {"cat": (y == 0).sum(), "ant": (y == 1).sum()}
+    expected = [(0, "cat", (y == 0).sum()), (1, "ant", (y == 1).sum())]
+    assert table(found["class_name"]) == expected
     assert found["height"].num_stats.min == found["width"].num_stats.max == 8
     assert found["channels"].num_stats.mean == 3
     assert found["image"].bytes_stats.avg_num_bytes == 8 * 8 * 3
@@ -154,7 +164,10 @@ def test_maps_pairs_and_other_shapes_in_every_encoding(write_folder, tmp_path, e
         "id 7": 16,
         "unknown": 4,
     }
-    assert custom(found["map_class"]) == {"unknown_pixels": 16, "images_with_unknown_ids": 1}
+    numbers = custom(found["map_class"])
+    assert numbers.pop("table") == 0  # no number
+    assert numbers == {"unknown_pixels": 16, "images_with_unknown_ids": 1}
+    assert table(found["map_class"]) == [(0, "sea", ids["sea"]), (1, "land", ids["land"])]
 
 
 def test_two_domains(write_folder, tmp_path):

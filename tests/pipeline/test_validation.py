@@ -124,6 +124,94 @@ def test_labels_come_and_go(sound, write_folder, tmp_path):
     assert any("the data have classes, the schema has none" in a for a in result["anomalies"])
 
 
+def told_of_names(write, place, before, after, feature="class_name"):
+    """{kind of reason: text} of the findings on names, of a span against an earlier one."""
+    reports = []
+    for name, names in (("before", before), ("after", after)):
+        arrays = {"image": noise(40)}
+        if feature == "class_name":
+            arrays["label"], tables = np.arange(40) % 2, {"class_names": names}
+        else:  # only the first id occurs
+            arrays["map"], tables = np.zeros((40, 8, 8), np.uint8), {"map_classes": names}
+        reports.append(measure(write, place / name, {"train": arrays}, **tables))
+    result, proto = validate(reports[1], baseline=reports[0])
+    info = proto.anomaly_info[feature]
+    told = {info.Type.Name(r.type): r.description for r in info.reason}
+    assert set(told.values()) <= {*result["anomalies"], *result["warnings"]}
+    assert info.severity == (info.ERROR if set(told.values()) & set(result["anomalies"]) else 0)
+    return told
+
+
+@pytest.mark.parametrize(("feature", "what"), [("class_name", "class"), ("map_class", "map class")])
+def test_names_in_another_order_block(write_folder, tmp_path, feature, what):
+    same = told_of_names(write_folder, tmp_path / "a", ["ant", "bee"], ["ant", "bee"], feature)
+    assert same == {}
+    told = told_of_names(write_folder, tmp_path / "b", ["ant", "bee"], ["bee", "ant"], feature)
+    assert set(told) == {"CUSTOM_VALIDATION"}
+    assert told["CUSTOM_VALIDATION"].startswith(
+        f"{what} 'ant' has the id 1 and 0 in the schema, so ids mean other {what}es"
+    )
+
+
+def test_another_class_table_of_maps_blocks(write_folder, tmp_path):
+    three, six = ["sky", "sea", "land"], ["a", "b", "c", "d", "e", "f"]
+    told = told_of_names(write_folder, tmp_path / "a", three, six, "map_class")
+    assert set(told) == {"ENUM_TYPE_UNEXPECTED_STRING_VALUES", "FEATURE_TYPE_LOW_UNIQUE"}
+    text = told["ENUM_TYPE_UNEXPECTED_STRING_VALUES"]
+    assert text.startswith(
+        "6 map classes are not in the schema ('a', 'b', 'c', 'd', 'e' and 1 more"
+    )
+    text = told["FEATURE_TYPE_LOW_UNIQUE"]
+    assert text.startswith("3 of 3 map classes are not in the class table ('sky', 'sea', 'land')")
+    # A name that no pixel has counts too.
+    told = told_of_names(write_folder, tmp_path / "b", three, [*three, "rain"], "map_class")
+    assert set(told) == {"ENUM_TYPE_UNEXPECTED_STRING_VALUES"}
+    told = told_of_names(write_folder, tmp_path / "c", three, three[:2], "map_class")
+    assert set(told) == {"FEATURE_TYPE_LOW_UNIQUE"}
+
+
+def test_a_new_class_in_the_middle_is_one_finding_until_the_schema_has_it(write_folder, tmp_path):
+    told = told_of_names(write_folder, tmp_path, ["ant", "cat"], ["ant", "bee", "cat"])
+    assert any(text.startswith("class 'bee' is not in the schema") for text in told.values())
+    assert "CUSTOM_VALIDATION" not in told
+    schema = example_validator.read_schema(tmp_path / "before" / "report" / "schema.pbtxt")
+    names = next(f for f in schema.feature if f.name == "class_name").string_domain
+    edited = tmp_path / "mine.pbtxt"
+    for order, text in ((["ant", "cat", "bee"], "class 'cat' has the id 2 and 1"), (None, "")):
+        names.value[:] = order or ["ant", "bee", "cat"]
+        edited.write_text(text_format.MessageToString(schema))
+        result, _ = validate(tmp_path / "after" / "report", previous_schema=edited)
+        found = [a for a in result["anomalies"] if "no images in split" not in a]
+        assert len(found) == bool(text) and all(a.startswith(text) for a in found)
+
+
+def test_statistics_without_tables_are_read_as_before(sound):
+    statistics = example_validator.read_statistics(sound / "FeatureStats.pb")
+    schema = example_validator.read_schema(sound / "schema.pbtxt")
+    for dataset in statistics.datasets:
+        for feature in dataset.features:
+            feature.ClearField("custom_stats")
+    names = next(f for f in schema.feature if f.name == "class_name").string_domain
+    names.value[:] = ["cat", "ant"]
+    assert list(example_validator.check(statistics, schema)) == []
+    names.value[:] = ["cat"]
+    (found,) = example_validator.check(statistics, schema)
+    assert found.text == "class 'ant' is not in the schema"
+
+
+def test_second_pictures_come_and_go(write_folder, tmp_path):
+    bare = measure(write_folder, tmp_path / "a", {"train": {"image": noise(40)}})
+    arrays = {"image": noise(40), "pair": noise(40, (8, 8, 1), 1)}
+    paired = measure(write_folder, tmp_path / "b", {"train": arrays})
+    result, proto = validate(paired, baseline=bare)
+    (blocks,) = result["anomalies"]
+    assert blocks.startswith("the data have second pictures, the schema has none: ")
+    assert reasons(proto.anomaly_info["pair_channels"]) == {"SCHEMA_NEW_COLUMN"}
+    result, proto = validate(bare, baseline=paired)
+    assert any("the schema asks for 'pair_channels'" in a for a in result["anomalies"])
+    assert reasons(proto.anomaly_info["pair_channels"]) == {"SCHEMA_MISSING_COLUMN"}
+
+
 def test_copies_across_and_within_splits(write_folder, tmp_path):
     images = noise(40, (32, 32, 3))
     images[30:33] = images[:3]

@@ -102,6 +102,8 @@ def _unknown(spec: str, kind: str) -> UserError:
         hint = f" Did you mean --source=folder:{spec}?"
     elif Path(spec).is_file():
         hint = f" Did you mean --source={'zip' if spec.endswith('.zip') else 'single'}:{spec}?"
+    elif kind in KINDS:
+        hint = f" It is written {KINDS[kind][0]}."
     else:
         close = difflib.get_close_matches(kind, known, n=2)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""

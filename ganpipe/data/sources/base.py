@@ -4,6 +4,10 @@ A source is opened (`sources.open_source`: cheap checks, UserErrors), fetched (`
 surveyed (`survey`: every file is opened once, by the workers), planned (`plan`: which images go
 into which split, in which order) and read (`batches`). Sources are small picklable records, so
 that Beam workers can read on their own.
+
+Two methods are optional: `to_fetch() -> str` tells what `fetch` would download, and
+`unpack(folder: Path) -> Source` makes what the source cannot read in place. It is called after
+`fetch` and before `plan`; all workers see the folder, which is removed when the run ends.
 """
 
 import dataclasses
@@ -22,8 +26,9 @@ class Batch:
     Attributes:
       keys: n texts, unique within a data set: a path within the source, or `split/number`.
       labels: (n,) int64 class indices; zeros where the source has no classes.
-      pictures: n encoded files (bytes) and/or (H, W), (H, W, 1|3|4) uint8 arrays; or one
-        (n, H, W, C) uint8 array.
+      pictures: n encoded files (bytes), lazy ones (anything with `read() -> bytes` that raises
+        `decode.RejectedError`) and/or (H, W), (H, W, 1|3|4) uint8 arrays; or one (n, H, W, C)
+        uint8 array.
       maps: label maps of the pictures: n encoded palette or grey PNGs and/or (H, W) integer arrays;
         None for a source without.
       pairs: the second picture of every pair, as `pictures`; None for a source without.
@@ -34,6 +39,18 @@ class Batch:
     pictures: Any
     maps: Sequence[Any] | None = None
     pairs: Any = None
+
+
+class Unsurveyed:
+    """The two methods of a source that needs no survey."""
+
+    def files_to_survey(self) -> list[str]:
+        """None."""
+        return []
+
+    def survey(self, keys: Sequence[str]) -> Iterator[dict]:
+        """Nothing."""
+        return iter(())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -166,21 +166,21 @@ class Couples:
             raise UserError(
                 f"--source={self.spec}: maps hold the ids {', '.join(map(str, beyond[:5]))}"
                 f"{' ...' if len(beyond) > 5 else ''}, the class table has {len(table)} classes "
-                "(0.."
-                f"{len(table) - 1}; {transforms.UNKNOWN} is unknown); mend the maps or the table"
+                f"(0..{len(table) - 1}; {transforms.UNKNOWN} is unknown); mend the maps or the "
+                "table"
             )
         return tuple(table)
 
     def batches(self, split: str, rows: FileRows, size: int, geometry) -> Iterator[Batch]:
-        """Encoded files of both trees."""
+        """Encoded files of both trees, read when they are wanted."""
         del split, geometry
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
-            partners = trees.read_all(self.second, part.partners)
+            partners = [trees.LazyFile(self.second, key) for key in part.partners]
             yield Batch(
                 list(part.keys),
                 part.labels,
-                trees.read_all(self.first, part.keys),
+                [trees.LazyFile(self.first, key) for key in part.keys],
                 maps=partners if self._maps else None,
                 pairs=None if self._maps else partners,
             )
@@ -233,8 +233,7 @@ def _aligned(couples: Couples) -> FileRows:
             if other != key:
                 raise UserError(
                     f"--source={couples.spec}: {tree.path} holds both {other!r} and {key!r}; "
-                    "files are "
-                    "aligned by name without the suffix, so keep one of them"
+                    "files are aligned by name without the suffix, so keep one of them"
                 )
         sides.append(stems)
     first, second = sides
@@ -244,8 +243,7 @@ def _aligned(couples: Couples) -> FileRows:
         shown = "; ".join(f"{stem!r} is not in {tree.path}" for stem, tree in alone[:3])
         raise UserError(
             f"--source={couples.spec}: {len(alone)} files have no partner: {shown}"
-            f"{' ...' if len(alone) > 3 else ''}. Files are aligned by their path without the "
-            "suffix"
+            f"{' ...' if len(alone) > 3 else ''}. Files are aligned by their path without suffix"
         )
     stems = sorted(first)
     return FileRows(

@@ -25,7 +25,7 @@ import numpy as np
 
 from ganpipe.data import records
 from ganpipe.data.sources import order
-from ganpipe.data.sources.base import Batch, Plan
+from ganpipe.data.sources.base import Batch, Plan, Unsurveyed
 from ganpipe.errors import UserError
 
 _NAME = re.compile(r"^(?P<stem>.+)-r(?P<level>\d\d)\.tfrecords?$")
@@ -46,8 +46,21 @@ class OffsetRows:
         return OffsetRows(self.numbers[where], self.offsets[where], self.labels[where])
 
 
+def _matches(pattern: str) -> list[str]:
+    """The files that a file's name, a folder or a glob stands for; names may hold brackets."""
+    if os.path.isfile(pattern):
+        return [pattern]
+    if os.path.isdir(pattern):
+        return glob.glob(os.path.join(glob.escape(pattern), "*-r*.tfrecord*"))
+    folder, name = os.path.split(pattern)
+    folder = glob.escape(folder) if os.path.isdir(folder) else folder
+    return glob.glob(os.path.join(folder, name)) or glob.glob(
+        os.path.join(folder, name.replace("[", "[[]"))
+    )
+
+
 @dataclasses.dataclass(frozen=True)
-class LodRecords:
+class LodRecords(Unsurveyed):
     """One multi-level record set; `pattern` names a file, a glob or the folder."""
 
     pattern: str
@@ -57,9 +70,11 @@ class LodRecords:
 
     @property
     def file(self) -> str:
-        """The record file of the largest side; UserError if there is none, or more than one set."""
-        pattern = os.path.join(self.pattern, "*-r*.tfrecords")
-        paths = glob.glob(pattern if os.path.isdir(self.pattern) else self.pattern)
+        """The record file of the largest side; UserError if there is none, or more than one set.
+
+        Looks at the folder every time: ask once, not per record.
+        """
+        paths = _matches(self.pattern)
         found: dict[str, list[tuple[int, str]]] = {}
         for path in sorted(paths):
             match = _NAME.match(path)
@@ -99,50 +114,46 @@ class LodRecords:
 
     def fingerprint(self) -> str:
         """Names, sizes and modification times of the files that are read."""
-        files = [self.file] + ([self._labels_file] if self._labels_file else [])
+        files = [path for path in (self.file, self._labels_file) if path]
         stamps = [(Path(f).name, os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in files]
         return f"tfrecord {hashlib.sha256(repr(stamps).encode()).hexdigest()}"
 
     @property
     def _shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the first record."""
-        with open(self.file, "rb") as file:
-            return parse(_record(file, 0, self.file), self.file)[1].shape
+        path = self.file
+        try:
+            with open(path, "rb") as file:
+                return parse(_record(file, 0, path), path)[1].shape
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror})") from error
 
     def fetch(self, say: Callable[[str], None]) -> "LodRecords":
         """Looks at the first record."""
         channels, height, width = self._shape
+        path, labels = self.file, self._labels_file
         if channels not in (1, 3):
-            raise UserError(f"{self.file}: images have {channels} channels; expected 1 or 3")
-        say(f"{self.file}: images {height}x{width}x{channels}" + self._label_note())
+            raise UserError(f"{path}: images have {channels} channels; expected 1 or 3")
+        note = f", labels in {Path(labels).name}" if labels else ""
+        say(f"{path}: images {height}x{width}x{channels}{note}")
         return self
-
-    def _label_note(self) -> str:
-        return f", labels in {Path(self._labels_file).name}" if self._labels_file else ""
 
     def fixed_size(self) -> tuple[int, int] | None:
         """That of the first record, which all must have."""
         _, height, width = self._shape
         return width, height
 
-    def files_to_survey(self) -> list[str]:
-        """None."""
-        return []
-
-    def survey(self, keys) -> Iterator[dict]:
-        """Nothing."""
-        return iter(())
-
     def plan(self, geometry, seed, test_fraction, surveyed) -> Plan:
         """A test split by the records' own checksums, order by the seed."""
         del surveyed
         offsets, checks = index(self.file)
         labels, names = np.zeros(len(offsets), np.int64), ()
-        if self._labels_file:
+        table = self._labels_file
+        if table:
             try:
-                rows = np.load(self._labels_file, allow_pickle=False)
+                rows = np.load(table, allow_pickle=False)
             except (OSError, ValueError) as error:
-                raise UserError(f"{self._labels_file} is not a readable .npy ({error})") from error
+                raise UserError(f"{table} is not a readable .npy ({error})") from error
             if rows.ndim == 2 and rows.shape[0] == len(offsets):
                 labels, names = rows.argmax(axis=1), tuple(map(str, range(rows.shape[1])))
             elif rows.size == len(offsets):
@@ -150,8 +161,7 @@ class LodRecords:
                 names = tuple(map(str, range(int(labels.max()) + 1)))
             else:
                 raise UserError(
-                    f"{self._labels_file} has shape {rows.shape}; expected ({len(offsets)}, "
-                    "classes)"
+                    f"{table} has shape {rows.shape}; expected ({len(offsets)}, classes)"
                 )
         # The checksum of the payload stands for its content: equal pictures stay on one side.
         digests = [check.tobytes() for check in checks]
@@ -169,15 +179,14 @@ class LodRecords:
     def batches(self, split: str, rows: OffsetRows, size: int, geometry) -> Iterator[Batch]:
         """Arrays, channels last."""
         del split, geometry
-        with open(self.file, "rb") as file:
+        path = self.file
+        with open(path, "rb") as file:
             for start in range(0, len(rows), size):
                 part = rows[start : start + size]
                 pictures = []
                 for offset in part.offsets:
-                    payload = _record(file, int(offset), self.file)
-                    pictures.append(
-                        np.ascontiguousarray(parse(payload, self.file)[1].transpose(1, 2, 0))
-                    )
+                    image = parse(_record(file, int(offset), path), path)[1]
+                    pictures.append(np.ascontiguousarray(image.transpose(1, 2, 0)))
                 yield Batch([f"{n:07d}" for n in part.numbers], part.labels, pictures)
 
 

@@ -12,6 +12,7 @@ from ganpipe.data import decode, transforms
 from ganpipe.data.decode import RejectedError
 from ganpipe.data.sources import layout, order, trees
 from ganpipe.data.sources.base import Batch, Plan
+from ganpipe.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,21 +110,33 @@ def survey_files(tree: trees.Tree, keys: Sequence[str]) -> Iterator[dict]:
 
     Yields:
       {"sha256", "grey": bool, "size": [width, height]} or {"error": [kind, reason]} per key.
+
+    Raises:
+      OSError, UserError: as `Tree.read`: the tree as a whole cannot be read.
     """
     for key in keys:
         try:
             data = tree.read(key)
-            image = decode.open_picture(data)
-            yield {
-                "sha256": hashlib.sha256(data).hexdigest(),
-                "grey": decode.is_grey(image),
-                "size": list(decode.upright_size(image)),
-            }
         except RejectedError as error:
             yield {"error": [error.kind, str(error)]}
-        except Exception as error:  # a damaged header can raise nearly anything inside Pillow
-            kind = "not a readable image"
-            yield {"error": [kind, f"{kind} ({type(error).__name__})"]}
+            continue
+        yield _survey_one(data)
+
+
+def _survey_one(data: bytes) -> dict:
+    """A row of `survey_files`."""
+    try:
+        image = decode.open_picture(data)
+        return {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "grey": decode.is_grey(image),
+            "size": list(decode.upright_size(image)),
+        }
+    except RejectedError as error:
+        return {"error": [error.kind, str(error)]}
+    except Exception as error:  # a damaged header can raise nearly anything inside Pillow
+        kind = "not a readable image"
+        return {"error": [kind, f"{kind} ({type(error).__name__})"]}
 
 
 def usable(
@@ -170,9 +183,12 @@ class Pictures:
     def fingerprint(self) -> str:
         """Paths, sizes and modification times (CRCs in a zip file); the file of labels as well."""
         listing = self.tree.list()
-        labels = (
-            hashlib.sha256(self.tree.read(listing.labels)).hexdigest() if listing.labels else ""
-        )
+        try:
+            text = self.tree.read(listing.labels) if listing.labels else b""
+        except (OSError, RejectedError) as error:
+            where = f"{self.tree.path}/{listing.labels}"
+            raise UserError(f"{where}: {error}; mend it or remove it") from error
+        labels = hashlib.sha256(text).hexdigest() if text else ""
         return f"{self.tree.kind} {listing.fingerprint()} {labels}"
 
     def fetch(self, say: Callable[[str], None]) -> "Pictures":
@@ -228,11 +244,12 @@ class Pictures:
         )
 
     def batches(self, split: str, rows: FileRows, size: int, geometry) -> Iterator[Batch]:
-        """Encoded files."""
+        """Encoded files, read when they are wanted."""
         del split, geometry
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
-            yield Batch(list(part.keys), part.labels, trees.read_all(self.tree, part.keys))
+            files = [trees.LazyFile(self.tree, key) for key in part.keys]
+            yield Batch(list(part.keys), part.labels, files)
 
 
 @functools.lru_cache(maxsize=4)

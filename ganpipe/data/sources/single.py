@@ -15,12 +15,12 @@ import numpy as np
 from ganpipe.data import decode
 from ganpipe.data.decode import RejectedError
 from ganpipe.data.sources import trees
-from ganpipe.data.sources.base import Batch, Plan
+from ganpipe.data.sources.base import Batch, Plan, Unsurveyed
 from ganpipe.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Single:
+class Single(Unsurveyed):
     """One picture file."""
 
     path: str
@@ -38,13 +38,17 @@ class Single:
         """With the absolute path."""
         return f"single:{self.path}"
 
+    @property
+    def _tree(self) -> trees.FolderTree:
+        return trees.FolderTree(str(Path(self.path).parent))
+
     def _read(self) -> bytes:
         if not os.path.isfile(self.path):
             what = "is a folder" if os.path.isdir(self.path) else "does not exist"
             raise UserError(f"--source=single:{self.path}: this {what}; expected one picture file")
         try:
-            return trees.FolderTree(str(Path(self.path).parent)).read(Path(self.path).name)
-        except RejectedError as error:
+            return self._tree.read(Path(self.path).name)
+        except (OSError, RejectedError) as error:
             raise UserError(f"--source=single:{self.path}: {error}") from error
 
     def _open(self):
@@ -67,14 +71,6 @@ class Single:
         """As people see it."""
         return decode.upright_size(self._open())
 
-    def files_to_survey(self) -> list[str]:
-        """None."""
-        return []
-
-    def survey(self, keys) -> Iterator[dict]:
-        """Nothing."""
-        return iter(())
-
     def plan(self, geometry, seed, test_fraction, surveyed) -> Plan:
         """The picture, for training."""
         del seed, test_fraction, surveyed
@@ -82,6 +78,7 @@ class Single:
         return Plan((), channels, {"train": [Path(self.path).name]}, [], 1)
 
     def batches(self, split: str, rows, size: int, geometry) -> Iterator[Batch]:
-        """The encoded file."""
+        """The encoded file, read when it is wanted."""
         del split, size, geometry
-        yield Batch(list(rows), np.zeros(len(rows), np.int64), [self._read()] * len(rows))
+        file = trees.LazyFile(self._tree, Path(self.path).name)
+        yield Batch(list(rows), np.zeros(len(rows), np.int64), [file] * len(rows))

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from ganpipe.data.sources.base import Batch, Plan
+from ganpipe.data.sources.base import Batch, Plan, Unsurveyed
 from ganpipe.errors import UserError
 
 
@@ -191,7 +191,7 @@ class TfdsRows:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tfds:
+class Tfds(Unsurveyed):
     """A tensorflow-datasets data set."""
 
     builder_name: str
@@ -235,14 +235,6 @@ class Tfds:
         """As declared by the data set."""
         size = find_features(self._builder).size
         return size and (size[1], size[0])
-
-    def files_to_survey(self) -> list[str]:
-        """None."""
-        return []
-
-    def survey(self, keys) -> Iterator[dict]:
-        """Nothing."""
-        return iter(())
 
     def _splits(self, test_fraction: float) -> dict[str, TfdsRows]:
         """Rows per split of ours."""

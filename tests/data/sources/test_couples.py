@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from ganpipe.data import codecs
 from ganpipe.errors import UserError
 from pipeline.components import example_gen
 
@@ -158,3 +159,54 @@ def test_unpaired_domains(tmp_path):
     original = np.asarray(Image.open(tmp_path / "zebra" / key[2:]))
     image = pixels(found[key], "image", (8, 8, 3))
     np.testing.assert_array_equal(image, np.repeat(original[..., None], 3, axis=2))
+
+
+def patches(rng, count, shape):
+    """Pictures of 256x256 in even patches, which PNG keeps in few bytes: (count, *shape) uint8."""
+    small = rng.integers(0, 4, (count, 16, 16, *shape), np.uint8)
+    return small.repeat(16, axis=1).repeat(16, axis=2)
+
+
+def cut_short(path):
+    """Leaves the header of a picture, and some of its pixels."""
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("kind", ["pairs", "labelmap"])
+def test_partners_stay_together_behind_damaged_pictures(tmp_path, kind):
+    """Damage that only decoding finds moves nothing that comes after it in a block."""
+    rng, count = np.random.default_rng(3), 36
+    images, partners = 60 * patches(rng, count, (3,)), patches(rng, count, ())
+    for i in range(count):
+        for folder, array in (("images", images[i]), ("partners", partners[i])):
+            path = tmp_path / folder / f"{i}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(array).save(path, compress_level=9)
+    bad = {*range(0, count, 4)}
+    for i in bad:
+        cut_short(tmp_path / "images" / f"{i}.png")
+    if kind == "pairs":  # maps are decoded before the blocks are cut
+        for i in (1, 10, 15, 30):
+            cut_short(tmp_path / "partners" / f"{i}.png")
+            bad.add(i)
+    source = f"{kind}:{tmp_path}/images,{tmp_path}/partners"
+    info = run(source, tmp_path / "out", 256, max_skipped=0.5)
+    rows = [json.loads(r) for r in (info.dir / "quarantine.jsonl").read_text().splitlines()]
+    assert {row["key"] for row in rows} == {f"{i}.png" for i in bad}
+    name = "pair" if kind == "pairs" else "map"
+    assert info.encoding(256) == "png" and info.encoding(128) == "raw"
+    seen = set()
+    for split in info.splits:
+        half = records(info, split, 128)
+        for key, feature in records(info, split, 256).items():
+            i = int(key.removesuffix(".png"))
+            seen.add(i)
+            kept = feature["image"].bytes_list.value[0]
+            assert kept == (tmp_path / "images" / key).read_bytes(), key
+            other = codecs.decode(feature[name].bytes_list.value[0], "png", (256, 256))
+            np.testing.assert_array_equal(other, partners[i], err_msg=key)
+            low = pixels(half[key], "image", (128, 128, 3))
+            np.testing.assert_array_equal(low, images[i, ::2, ::2], err_msg=key)
+            low = pixels(half[key], name, (128, 128))
+            np.testing.assert_array_equal(low, partners[i, ::2, ::2], err_msg=key)
+    assert seen == {*range(count)} - bad

@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -208,3 +210,125 @@ def test_unknown_sources(tmp_path):
         sources.open_source(str(tmp_path / "x.zip"))
     with pytest.raises(UserError, match="this is a file; did you mean --source=zip:"):
         sources.open_source(f"folder:{tmp_path / 'x.zip'}")
+
+
+def test_a_source_without_its_place_is_told_how_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for spec in ("folder", "folder:"):
+        with pytest.raises(UserError, match=r"It is written folder:DIR\.$") as found:
+            sources.open_source(spec)
+        assert "Did you mean" not in str(found.value)
+
+
+def arrange_zip(folder, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*.*")):
+            archive.write(file, file.relative_to(folder))
+    tree = trees.ZipTree(str(path))
+    return layout.arrange(tree, tree.list())
+
+
+@pytest.mark.parametrize("around", ["faces", "a/b/faces"])
+def test_a_folder_around_everything_is_looked_through(tmp_path, pictures, around):
+    names = ["train/cat/1.png", "train/dog/2.png", "test/cat/3.png"]
+    put(tmp_path / "given", pictures, *(f"{around}/{name}" for name in names))
+    put(tmp_path / "plain", pictures, *(f"{around}/{name}" for name in ("cat/1.png", "dog/2.png")))
+    for found in (
+        arrange(tmp_path / "given"),
+        arrange_zip(tmp_path / "given", tmp_path / "given.zip"),
+    ):
+        assert found.class_names == ("cat", "dog") and labels(found) == {
+            f"{around}/{name}": label for name, label in zip(names, (0, 1, 0), strict=True)
+        }
+        split = dict(zip(found.keys, found.in_test.tolist(), strict=True))
+        assert [split[f"{around}/{name}"] for name in names] == [False, False, True]
+    plain = arrange(tmp_path / "plain")
+    assert labels(plain) == {f"{around}/cat/1.png": 0, f"{around}/dog/2.png": 1}
+    # Something beside it: it is no wrapping.
+    (tmp_path / "plain" / "empty").mkdir()
+    with pytest.raises(UserError, match="class folder .*empty holds no pictures"):
+        arrange(tmp_path / "plain")
+
+
+def test_one_sub_folder_of_pictures_and_folders_is_no_label(tmp_path, pictures):
+    found = arrange(put(tmp_path, pictures, "all/1.png", "all/more/2.png"))
+    assert found.class_names == () and len(found.keys) == 2
+
+
+@pytest.mark.parametrize("start", ["", "faces/"])
+@pytest.mark.parametrize("names", [("1.png", "2.png"), ("00/1.png", "01/2.png")])
+def test_a_file_of_labels_inside_a_wrapper(tmp_path, pictures, start, names):
+    put(tmp_path, pictures, *(f"faces/{name}" for name in names))
+    given = {start + name: label for label, name in zip("yx", names, strict=True)}
+    (tmp_path / "faces" / "labels.json").write_text(json.dumps(given))
+    (tmp_path / "notes.txt").write_text("")
+    for found in (arrange(tmp_path), arrange_zip(tmp_path, tmp_path.with_suffix(".zip"))):
+        assert found.class_names == ("x", "y") and found.problems == ()
+        assert labels(found) == {f"faces/{names[0]}": 1, f"faces/{names[1]}": 0}
+        assert found.passed_over == 1
+    before = sources.source_fingerprint(f"folder:{tmp_path}")
+    (tmp_path / "faces" / "labels.json").write_text(json.dumps(given | {start + names[0]: "x"}))
+    assert sources.source_fingerprint(f"folder:{tmp_path}") != before
+
+
+@pytest.mark.parametrize("around", ["", "faces/"])
+def test_given_splits_beside_a_file_of_labels(tmp_path, pictures, around):
+    names = ["train/1.png", "train/2.png", "val/3.png"]
+    put(tmp_path / around, pictures, *names)
+    (tmp_path / around / "labels.json").write_text(json.dumps(dict(zip(names, "aba", strict=True))))
+    found = arrange(tmp_path)
+    assert dict(zip(found.keys, found.in_test.tolist(), strict=True)) == {
+        f"{around}{name}": name == "val/3.png" for name in names
+    }
+    assert labels(found) == {f"{around}{n}": i for n, i in zip(names, (0, 1, 0), strict=True)}
+
+
+def test_links_that_fan_out_and_join_do_not_multiply_files(tmp_path, pictures):
+    put(tmp_path, pictures, "z/1.png")
+    inner = tmp_path / "z"
+    for depth in range(12):
+        outer = tmp_path / f"d{depth:02d}"
+        outer.mkdir()
+        for side in "lr":
+            (outer / side).symlink_to(inner)
+        inner = outer
+    tree = trees.FolderTree(str(tmp_path))
+    listing = tree.list()
+    # What lies in the tree itself is kept under its own name, whatever links come before it.
+    assert listing.keys == ("z/1.png",) and len(listing.problems) == 24
+    assert dict(listing.problems)["d00/l/"] == f"folder seen before, as {tmp_path}/z"
+    elsewhere = tmp_path / "other"
+    (elsewhere / "a").mkdir(parents=True)
+    for name in ("k", "b"):
+        (elsewhere / name).symlink_to(tmp_path / "z")
+    listing = trees.FolderTree(str(elsewhere)).list()
+    assert listing.keys == ("b/1.png",) and [key for key, _ in listing.problems] == ["k/"]
+
+
+def test_an_unreadable_sub_folder_is_told(tmp_path, pictures, monkeypatch):
+    put(tmp_path, pictures, "a/1.png", "b/1.png", "c/1.png")
+    scandir, number = os.scandir, errno.EACCES
+
+    def guarded(path):
+        if str(path).rstrip("/").endswith("/b"):
+            raise OSError(number, os.strerror(number), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    found = arrange(tmp_path)
+    assert found.class_names == ("a", "c")
+    assert found.problems == (("b/", "folder cannot be read (Permission denied)"),)
+    number = errno.EIO  # says nothing of the folder: what is behind it must not get lost
+    with pytest.raises(UserError, match="cannot be read .*Input/output error"):
+        arrange(tmp_path)
+
+
+def test_fingerprint_follows_folders_and_problems(tmp_path, pictures):
+    put(tmp_path, pictures, "a/1.png", "b/1.png")
+    spec = f"folder:{tmp_path}"
+    prints = [sources.source_fingerprint(spec)]
+    (tmp_path / "c").mkdir()
+    prints.append(sources.source_fingerprint(spec))
+    (tmp_path / "b" / "dead.png").symlink_to(tmp_path / "nowhere")
+    prints.append(sources.source_fingerprint(spec))
+    assert len(set(prints)) == 3

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from ganpipe.data import sources, transforms
+from ganpipe.data.sources import lod_records
 from ganpipe.errors import UserError
 from pipeline.components import example_gen
 
@@ -107,3 +108,29 @@ def test_damaged_files(tmp_path):
         writer.write(b"no example at all")
     with pytest.raises(UserError, match="no record file of the ProGAN or StyleGAN tools"):
         read()
+
+
+def test_names_with_brackets_and_both_endings(tmp_path):
+    images = np.zeros((4, 16, 16, 1), np.uint8)
+    folder = tmp_path / "in [1]"
+    official(folder, images, name="cats[x]")
+    for path in folder.glob("*.tfrecords"):
+        path.rename(path.with_suffix(".tfrecord"))
+    top = "cats[[]x]-r04.tfrecord"
+    for pattern in ("", "cats[x]-r04.tfrecord", top, "cats[x]-r*.tfrecord", "*-r0?.tfrecord*"):
+        source = sources.open_source(f"tfrecord:{folder / pattern}")
+        assert source.file == str(folder / "cats[x]-r04.tfrecord"), pattern
+        assert source.fetch(lambda line: None).fixed_size() == (16, 16)
+
+
+def test_the_folder_is_not_searched_per_record(tmp_path, monkeypatch):
+    official(tmp_path / "in", np.zeros((40, 4, 4, 1), np.uint8))
+    geometry = transforms.Geometry(4, 4, 1, 1)
+    source = sources.open_source(f"tfrecord:{tmp_path}/in")
+    rows = source.plan(geometry, 0, 0.0, None).splits["train"]
+    searched, matches = [], lod_records._matches
+    monkeypatch.setattr(
+        lod_records, "_matches", lambda pattern: searched.append(pattern) or matches(pattern)
+    )
+    assert sum(len(batch.keys) for batch in source.batches("train", rows, 8, geometry)) == 40
+    assert len(searched) == 1
