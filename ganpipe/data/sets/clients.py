@@ -9,6 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,3 +169,15 @@ def _only(scratch: Path, pattern: str) -> Path:
     if not archives:
         raise FetchError(f"the client ended well but left no {pattern}")
     return archives[-1]
+
+
+def reachable(url: str, limit: float = 8) -> bool:
+    """Whether a server answers at all (with any status) within `limit` seconds."""
+    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "ganpipe"})
+    try:
+        with urllib.request.urlopen(request, timeout=limit):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code < 500  # 5xx is what a proxy says that cannot get through
+    except (OSError, ValueError):
+        return False

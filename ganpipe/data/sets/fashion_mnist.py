@@ -19,8 +19,6 @@ import os
 import shutil
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -29,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from ganpipe.data.sets import clients
-from ganpipe.data.sets.clients import FetchError
+from ganpipe.data.sets.clients import FetchError, reachable
 from ganpipe.data.sets.named import NamedSet, parts
 from ganpipe.data.sets.packages import Package, cache_root, locked
 from ganpipe.data.sources import order
@@ -61,7 +59,7 @@ PINNED = {
 _PREFIX = {"train": "train", "test": "t10k"}
 
 # Seconds. Offline, the probe fails within a few of them.
-_PROBE_LIMIT, _TFDS_LIMIT = 8, 300
+_TFDS_LIMIT = 300
 
 
 def locate(say: Callable[[str], None] = print) -> Path:
@@ -147,18 +145,6 @@ def _from_debian(scratch: Path, say: Callable[[str], None]) -> Path:
     if problem is not None:
         raise FetchError(problem)
     return scratch / "root" / DEBIAN_DIR.relative_to("/")
-
-
-def reachable(url: str, limit: float = _PROBE_LIMIT) -> bool:
-    """Whether a server answers at all (with any status) within `limit` seconds."""
-    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "ganpipe"})
-    try:
-        with urllib.request.urlopen(request, timeout=limit):
-            return True
-    except urllib.error.HTTPError as error:
-        return error.code < 500  # 5xx is what a proxy says that cannot get through
-    except (OSError, ValueError):
-        return False
 
 
 def _from_tfds(scratch: Path, say: Callable[[str], None]) -> Path:

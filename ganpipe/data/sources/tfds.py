@@ -14,14 +14,13 @@ import difflib
 import functools
 import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 
+from ganpipe.data.sets.clients import reachable
 from ganpipe.data.sources.base import Batch, Plan, Unsurveyed
 from ganpipe.errors import UserError
 
@@ -114,18 +113,6 @@ def find_features(b) -> Features:
         size=(int(height), int(width)) if height and width else None,
         class_names=tuple(map(str, features[label].names)) if label else (),
     )
-
-
-def reachable(url: str, limit: float = 8) -> bool:
-    """Whether a server answers at all (with any status) within `limit` seconds."""
-    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "ganpipe"})
-    try:
-        with urllib.request.urlopen(request, timeout=limit):
-            return True
-    except urllib.error.HTTPError as error:
-        return error.code < 500  # 5xx is what a proxy says that cannot get through
-    except (OSError, ValueError):
-        return False
 
 
 def make_available(name: str, data_dir: str, say: Callable[[str], None]) -> None:
