@@ -209,3 +209,45 @@ def pair(name: str) -> tuple[LossFunction, LossFunction]:
     if name not in NAMES:
         raise ValueError(f"loss {name!r} is unknown; known losses: {', '.join(NAMES)}")
     return globals()[f"d_{name}"], globals()[f"g_{name}"]
+
+
+# --- Losses with targets, for smoothed and noisy labels ------------------------------------------
+
+
+def _cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """E softplus(l) - t l: binary cross entropy with target t, also outside [0, 1]."""
+    return _mean(tf.nn.softplus(logits) - targets * logits)
+
+
+_TARGETED = {
+    "minimax": _cross_entropy,
+    "non_saturating": _cross_entropy,
+    "fgan_gan": _cross_entropy,
+    "fgan_gan_alt": _cross_entropy,
+    "least_squares": lambda v, t: 0.5 * _mean((v - t) ** 2),
+    "least_squares_pearson": lambda v, t: 0.5 * _mean((v - (2.0 * t - 1.0)) ** 2),
+    "least_squares_sigmoid": lambda v, t: 0.5 * _mean((tf.sigmoid(v) - t) ** 2),
+}
+TARGETED = tuple(_TARGETED)
+RELATIVISTIC = ("rsgan", "rasgan", "ralsgan", "rahinge")
+PROBABILITIES = ("minimax", "non_saturating", "fgan_gan", "fgan_gan_alt", "fgan_js", "fgan_js_alt")
+
+
+def d_targets(
+    name: str,
+    real_logits: tf.Tensor,
+    fake_logits: tf.Tensor,
+    real_targets: tf.Tensor,
+    fake_targets: tf.Tensor,
+) -> tf.Tensor:
+    """D loss of one of `TARGETED` with other targets than 1 for real and 0 for fake.
+
+    Args:
+      name: of the loss; targets 1 and 0 give `d_NAME`.
+      real_logits: (B,).
+      fake_logits: (B,).
+      real_targets: (B,) or scalar.
+      fake_targets: (B,) or scalar.
+    """
+    loss = _TARGETED[name]
+    return loss(_up(real_logits), real_targets) + loss(_up(fake_logits), fake_targets)

@@ -11,9 +11,9 @@ import math
 import tensorflow as tf
 
 # One number per independent use of randomness inside a training step.
-STREAM_LATENT, STREAM_LABEL, STREAM_DROPOUT = 0, 1, 2
+STREAM_LATENT, STREAM_LABEL, STREAM_DROPOUT, STREAM_OBJECTIVE, STREAM_REPLAY = 0, 1, 2, 3, 4
 
-LATENT_DISTRIBUTIONS = ("normal", "uniform", "unit_variance_uniform", "unit_cube")
+LATENT_DISTRIBUTIONS = ("normal", "uniform", "unit_variance_uniform", "unit_cube", "sphere")
 
 
 def _shape_latent(raw_normal_or_uniform: tf.Tensor, distribution: str) -> tf.Tensor:
@@ -38,6 +38,9 @@ def latent_mean(distribution: str) -> float:
 def _draw(shape: list[int] | tf.Tensor, seed: tf.Tensor, distribution: str) -> tf.Tensor:
     if distribution == "normal":
         return tf.random.stateless_normal(shape, seed)
+    if distribution == "sphere":
+        x = tf.random.stateless_normal(shape, seed)
+        return x * math.sqrt(shape[-1]) / tf.norm(x, axis=-1, keepdims=True)
     return _shape_latent(tf.random.stateless_uniform(shape, seed), distribution)
 
 
@@ -48,7 +51,7 @@ def row_latents(seeds: tf.Tensor, dim: int, distribution: str = "normal") -> tf.
       seeds: (N,) int64, one seed an image.
       dim: length of the latent vector.
       distribution: "normal" N(0, I); "uniform" U(-1, 1); "unit_variance_uniform"
-        U(-sqrt 3, sqrt 3); "unit_cube" U(0, 1).
+        U(-sqrt 3, sqrt 3); "unit_cube" U(0, 1); "sphere" uniform on the sphere of radius sqrt(dim).
 
     Returns:
       (N, dim) float32; row i depends on `seeds[i]` alone, to the bit.
@@ -84,9 +87,16 @@ def row_labels(seeds: tf.Tensor, labels: tf.Tensor, num_classes: int) -> tf.Tens
     return tf.where(labels < 0, drawn, labels)
 
 
-def step_seed(seed: int, step: tf.Tensor, stream: int) -> tf.Tensor:
-    """(2,) int64 seed of one stream at one step."""
-    return tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64) * 16 + stream])
+def step_seed(seed: int, step: tf.Tensor, stream: int, draw: int = 0) -> tf.Tensor:
+    """(2,) integer seed of one stream at one step; `draw` numbers independent uses in a step."""
+    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64) * 16 + stream])
+    return tf.random.experimental.stateless_fold_in(key, draw) if draw else key
+
+
+def replica_seed(seed: int, step: tf.Tensor, stream: int, draw: int = 0) -> tf.Tensor:
+    """`step_seed`, another one on every replica: for draws that need not match across them."""
+    index, _ = replica()
+    return tf.random.experimental.stateless_fold_in(step_seed(seed, step, stream, draw), index)
 
 
 def replica() -> tuple[tf.Tensor | int, int]:
@@ -109,19 +119,21 @@ def _replica_rows(global_rows: tf.Tensor, batch: int) -> tf.Tensor:
 
 
 def step_latents(
-    seed: int, step: tf.Tensor, batch: int, dim: int, distribution: str = "normal"
+    seed: int, step: tf.Tensor, batch: int, dim: int, distribution: str = "normal", draw: int = 0
 ) -> tf.Tensor:
     """(batch, dim) float32 latents of this replica: its rows of the global batch's draw."""
     _, count = replica()
-    shape = [batch * count, dim]
-    return _replica_rows(_draw(shape, step_seed(seed, step, STREAM_LATENT), distribution), batch)
+    key = step_seed(seed, step, STREAM_LATENT, draw)
+    return _replica_rows(_draw([batch * count, dim], key, distribution), batch)
 
 
-def step_labels(seed: int, step: tf.Tensor, batch: int, num_classes: int) -> tf.Tensor:
+def step_labels(
+    seed: int, step: tf.Tensor, batch: int, num_classes: int, draw: int = 0
+) -> tf.Tensor:
     """(batch,) int32 labels of this replica, uniform over the classes, independent of z."""
     _, count = replica()
     labels = tf.random.stateless_uniform(
-        [batch * count], step_seed(seed, step, STREAM_LABEL), 0, num_classes, tf.int32
+        [batch * count], step_seed(seed, step, STREAM_LABEL, draw), 0, num_classes, tf.int32
     )
     return _replica_rows(labels, batch)
 
