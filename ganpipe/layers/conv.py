@@ -29,7 +29,7 @@ class Conv2D(keras.layers.Conv2D):
 
 
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
-    """`keras.layers.Conv2DTranspose` without bias; the same function, a faster gradient on CPUs."""
+    """`keras.layers.Conv2DTranspose`; the same function, a faster gradient on CPUs."""
 
     def call(self, inputs: Any) -> Any:
         """(N, H, W, C) -> (N, stride H, stride W, filters)."""
@@ -39,7 +39,6 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
             and size[0] == size[1]
             and strides[0] == strides[1]
             and self.dilation_rate == (1, 1)
-            and not self.use_bias
             and self.output_padding is None
             and isinstance(inputs, tf.Tensor)
             and conv_ops.on_cpu()
@@ -47,4 +46,5 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
         if not fast:
             return super().call(inputs)
         y = conv_ops.conv2d_transpose(inputs, tf.convert_to_tensor(self.kernel), strides[0])
+        y = tf.nn.bias_add(y, tf.convert_to_tensor(self.bias)) if self.use_bias else y
         return self.activation(y) if self.activation is not None else y

@@ -24,3 +24,17 @@ class SeededInitializers:
     def uniform(self, limit: float) -> keras.initializers.Initializer:
         """U(-limit, limit)."""
         return keras.initializers.RandomUniform(-limit, limit, seed=self._next())
+
+    def glorot_uniform(self, gain: float = 1.0) -> keras.initializers.Initializer:
+        """U(-l, l), l = gain sqrt(6 / (fan in + fan out)): standard deviation gain sqrt(2 / ...).
+
+        Gain sqrt(2) is what WGAN-GP's code calls "he" (1704.00028, appendix C) and what SN-GAN's
+        takes for the convolutions on the residual path.
+        """
+        return keras.initializers.VarianceScaling(
+            gain * gain, "fan_avg", "uniform", seed=self._next()
+        )
+
+    def he_uniform(self) -> keras.initializers.Initializer:
+        """U(-l, l), l = sqrt(6 / fan in): standard deviation sqrt(2 / fan in)."""
+        return keras.initializers.VarianceScaling(2.0, "fan_in", "uniform", seed=self._next())

@@ -8,13 +8,20 @@ forward convolution with the roles exchanged, which does run on all cores:
     dW[i, j, c, o] = sum_{n,h,w} x[n, s h + i, s w + j, c] dy[n, h, w, o]
 
 is the convolution of x (channels as batch, batch as channels) with dy as a kernel of dilation s.
-Forward and input gradients are TensorFlow's own. On GPUs use TensorFlow's gradients throughout.
+Where that is slow (large maps, stride 1), the batch is cut into one slice a core, and TensorFlow's
+own kernels of the slices run side by side. Forward and input gradients are TensorFlow's own. On
+GPUs use TensorFlow's gradients throughout.
 """
+
+import os
 
 import tensorflow as tf
 
 # With fewer input channels TensorFlow's own weight gradient is the faster one.
 LEAST_CHANNELS = 32
+# Side of the largest map of output gradients for which the exchanged convolution is the faster.
+LARGEST_EXCHANGED = 8
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def on_cpu() -> bool:
@@ -52,7 +59,7 @@ def weight_gradient(x: tf.Tensor, dy: tf.Tensor, kernel_size: int, stride: int) 
 
 
 def few_channels_transpose(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """4x4, stride 2, SAME transposed convolution to few channels: the same sum, laid out better.
+    """4x4 or 5x5, stride 2, SAME transposed convolution to few channels, laid out better.
 
     Pixel (2 m + r, 2 n + s) of the output only meets the 3x3 neighbours of pixel (m, n) of the
     input: along each axis tap d in {-1, 0, 1} uses kernel row r + 1 - 2 d where that is a row. So
@@ -61,14 +68,14 @@ def few_channels_transpose(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     Args:
       x: (N, H, W, C).
-      kernel: (4, 4, O, C).
+      kernel: (k, k, O, C), k 4 or 5.
 
     Returns:
       (N, 2 H, 2 W, O).
     """
-    _, _, out, channels = kernel.shape
-    # Rows of the zero-padded kernel by (tap, parity): index 4 is the row of zeros.
-    rows = tf.constant([[3, 4], [1, 2], [4, 0]])
+    size, _, out, channels = kernel.shape
+    # Rows of the zero-padded kernel by (tap, parity): index k is the row of zeros.
+    rows = tf.constant([[3, 4], [1, 2], [size, 0]])
     padded = tf.pad(kernel, [[0, 1], [0, 1], [0, 0], [0, 0]])
     taps = tf.gather(tf.gather(padded, rows, axis=0), rows, axis=2)  # (d, r, e, s, O, C)
     taps = tf.reshape(tf.transpose(taps, [0, 2, 5, 1, 3, 4]), [3, 3, channels, 4 * out])
@@ -77,22 +84,39 @@ def few_channels_transpose(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 def _transpose(x: tf.Tensor, kernel: tf.Tensor, shape: list, stride: int) -> tf.Tensor:
     even = shape[1] == 2 * x.shape[1] and shape[2] == 2 * x.shape[2]
-    if stride == 2 and kernel.shape[0] == 4 and kernel.shape[2] <= 4 and even:
+    if stride == 2 and kernel.shape[0] in (4, 5) and kernel.shape[2] <= 4 and even:
         return few_channels_transpose(x, kernel)
     return tf.nn.conv2d_transpose(x, kernel, shape, stride, "SAME")
 
 
-def _any_weight_gradient(x: tf.Tensor, dy: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
-    # With few channels as its batch the exchanged convolution has too little to do.
-    if x.shape[-1] >= LEAST_CHANNELS:
-        return weight_gradient(x, dy, kernel.shape[0], stride)
-    return tf.raw_ops.Conv2DBackpropFilter(
-        input=x,
-        filter_sizes=kernel.shape,
-        out_backprop=dy,
-        strides=[1, stride, stride, 1],
-        padding="SAME",
+def native_weight_gradient(x: tf.Tensor, dy: tf.Tensor, kernel_size: int, stride: int) -> tf.Tensor:
+    """As `weight_gradient`, by TensorFlow's own kernel on slices of the batch, one a core.
+
+    Each slice's kernel keeps its one thread, and the executor runs the slices beside each other.
+    """
+    batch = x.shape[0]
+    parts = next(n for n in range(min(CORES, batch or 1), 0, -1) if (batch or 1) % n == 0)
+    return tf.add_n(
+        [
+            tf.raw_ops.Conv2DBackpropFilter(
+                input=rows,
+                filter_sizes=[kernel_size, kernel_size, x.shape[-1], dy.shape[-1]],
+                out_backprop=gradient,
+                strides=[1, stride, stride, 1],
+                padding="SAME",
+            )
+            for rows, gradient in zip(tf.split(x, parts), tf.split(dy, parts), strict=True)
+        ]
     )
+
+
+def _any_weight_gradient(x: tf.Tensor, dy: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+    # The exchanged convolution wins on small maps with stride, by up to 2; on large ones and with
+    # stride 1 it loses, by up to 6. With few channels as its batch it has too little to do.
+    small = stride > 1 and max(x.shape[1:3]) <= stride * LARGEST_EXCHANGED
+    if small and x.shape[-1] >= LEAST_CHANNELS:
+        return weight_gradient(x, dy, kernel.shape[0], stride)
+    return native_weight_gradient(x, dy, kernel.shape[0], stride)
 
 
 def conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:

@@ -53,8 +53,9 @@ def test_transposed_convolution_and_gradients_are_tensorflows(k, stride, channel
 
 @pytest.mark.parametrize("size", [(4, 4), (3, 5), (1, 1)])
 @pytest.mark.parametrize("out", [1, 3])
-def test_few_channels_transpose_is_the_transposed_convolution(size, out):
-    x, kernel = draw(2, *size, 6), draw(4, 4, out, 6)
+@pytest.mark.parametrize("k", [4, 5])
+def test_few_channels_transpose_is_the_transposed_convolution(size, out, k):
+    x, kernel = draw(2, *size, 6), draw(k, k, out, 6)
     expected = tf.nn.conv2d_transpose(x, kernel, [2, 2 * size[0], 2 * size[1], out], 2, "SAME")
     np.testing.assert_allclose(conv.few_channels_transpose(x, kernel), expected, atol=1e-5)
 
@@ -115,3 +116,24 @@ def test_layers_are_those_of_keras(layer, channels, dtype):
     for a, b in zip(*results, strict=True):
         a, b = tf.cast(a, tf.float32).numpy(), tf.cast(b, tf.float32).numpy()
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
+
+
+@pytest.mark.parametrize("layer", ["Conv2D", "Conv2DTranspose"])
+def test_layers_with_a_bias_are_those_of_keras(layer):
+    import keras
+
+    x = draw(2, 8, 8, 32)
+    arguments = {"strides": 2, "padding": "same", "bias_initializer": "random_normal"}
+    ours = getattr(conv_layers, layer)(4, 4, **arguments)
+    theirs = getattr(keras.layers, layer)(4, 4, **arguments)
+    ours.build(x.shape)
+    theirs.build(x.shape)
+    theirs.set_weights(ours.get_weights())
+    results = []
+    for module in (ours, theirs):
+        with tf.GradientTape() as tape:
+            y = module(x)
+            loss = tf.reduce_mean(y**2)
+        results.append([y, *tape.gradient(loss, [module.kernel.value, module.bias.value])])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
