@@ -20,8 +20,47 @@ from absl import flags
 from ml_collections import config_flags
 
 from ganpipe.errors import UserError
+from ganpipe.ops.switches import PENALTIES, TIPS
 
 CONFIG_DIR = Path(__file__).parent / "configs"
+
+# Health monitor of training; docs/monitor.md tells where each number comes from.
+MONITOR = {
+    "action": "warn",  # at a breach: "warn", "stop", "rollback" or "off"
+    "actions": {  # the same by kind; "" takes `action`
+        "nan": "",  # at least stops
+        "saturation": "",
+        "useless_discriminator": "",
+        "vanishing_gradient": "",
+        "exploding_gradient": "",
+        "collapse": "",
+        "learning_rate": "",
+    },
+    "max_rollbacks": 3,  # in a run; then it stops
+    "rollback_lr_factor": 0.5,  # on all learning rates, at each rollback
+    "every": 50,  # steps between two looks at fakes and weights
+    "ema_decay": 0.99,  # a step, of the smoothed scalars
+    "saturation_accuracy": 0.99,  # of D, on both sides
+    "saturation_d_loss": 0.0,  # 0: that of the loss
+    "saturation_steps": 1000,
+    "useless_accuracy": 0.3,  # of D, on fakes
+    "useless_d_loss": 0.0,  # 0: that of the loss
+    "useless_steps": 1000,
+    "vanishing_norm": 1e-5,  # of G's gradient
+    "vanishing_ratio": 1e-4,  # G's norm over D's
+    "vanishing_steps": 150,
+    "exploding_norm": 500.0,  # of a gradient, smoothed
+    "exploding_steps": 150,
+    "collapse_diversity": 0.3,  # shares of the real images' values
+    "collapse_class_diversity": 0.1,
+    "collapse_modes": 0.3,
+    "collapse_checks": 2,  # in a row
+    "collapse_grace": 2000,  # steps that a generator has to become varied at all
+    "moved_most": 1.0,  # path of the weights between two looks, a share of their length
+    "moved_factor": 10.0,  # the same beside the usual path
+    "jump_factor": 20.0,  # a loss or gradient norm beside its usual value
+    "jump_steps": 20,
+}
 
 _HELP = """experiment config: NAME, NAME:VARIANT or PATH.py[:VARIANT]; single keys are changed by
 --config.KEY=VALUE, for example --config.train.steps=2000"""
@@ -30,6 +69,31 @@ _HELP = """experiment config: NAME, NAME:VARIANT or PATH.py[:VARIANT]; single ke
 def names(directory: Path = CONFIG_DIR) -> list[str]:
     """Names of the configs in `directory`, sorted."""
     return sorted(p.stem for p in directory.glob("*.py") if not p.stem.startswith("_"))
+
+
+def penalties(**weights: float) -> ml_collections.ConfigDict:
+    """The `penalties` section: every weight of `PENALTIES` at 0 (off) but the given ones."""
+    return _section("penalties", PENALTIES, weights)
+
+
+def tips(**values: Any) -> ml_collections.ConfigDict:
+    """The `tips` section: every switch of `TIPS` off but the given ones."""
+    return _section("tips", TIPS, values)
+
+
+def monitor(**values: Any) -> ml_collections.ConfigDict:
+    """The `monitor` section: `MONITOR` but for the given values; `actions` may name some kinds."""
+    actions = _section("monitor.actions", MONITOR["actions"], values.get("actions", {}))
+    return _section("monitor", MONITOR, dict(values) | {"actions": actions})
+
+
+def _section(
+    name: str, known: Mapping[str, Any], values: Mapping[str, Any]
+) -> ml_collections.ConfigDict:
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise UserError(f"{name}.{unknown[0]}: unknown. Known: {', '.join(known)}.")
+    return ml_collections.ConfigDict(dict(known) | dict(values))
 
 
 def define_config_flag(flag_values: flags.FlagValues, default: str | None = None) -> None:

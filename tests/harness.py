@@ -19,6 +19,14 @@ SMALL = {
         "d_irange": 0.3,
     },
     "dcgan": {"nf": 4},
+    "defense_gan": {"dim": 4},  # at resolution 28 only
+    "sngan": {"body": "cnn", "nf": 4},
+    "egan": {"nf": 4},
+    "multi_discriminator": {"nf": 4, "discriminators": 2},
+    "fgan": {"nf": 4},
+    "lsgan": {"nf": 4},
+    "wgan": {"nf": 4},
+    "wgan_gp": {"dim": 4},
 }
 
 

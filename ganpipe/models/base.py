@@ -10,8 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from ganpipe.errors import UserError
+from ganpipe.layers import replay
+from ganpipe.layers.batch_norm import BatchNorm
+from ganpipe.models import game, requests
 from ganpipe.ops import images as image_ops
 from ganpipe.ops import random
+from ganpipe.ops.objective import Objective
+
+
+def rows_meet(network: keras.Model) -> bool:
+    """True when a row's output depends on its batch: the network has batch normalisation."""
+    kinds = (BatchNorm, keras.layers.BatchNormalization)
+    return any(isinstance(layer, kinds) for layer in network._flatten_layers())
 
 
 class GANSystem(keras.Model):
@@ -30,6 +40,7 @@ class GANSystem(keras.Model):
       latent_distribution: see `ganpipe.ops.random.row_latents`.
       ema_decay: decay of the generator's moving average per step, ramped up as
         min(ema_decay, (1 + step) / (10 + step)).
+      points: the "images" are points: resolution 1, channels = coordinates, any finite values.
     """
 
     system_name = ""
@@ -44,13 +55,16 @@ class GANSystem(keras.Model):
         latent_dim: int,
         latent_distribution: str = "normal",
         ema_decay: float = 0.999,
+        points: bool = False,
     ):
         super().__init__(name=self.system_name)
-        checks = (("resolution", resolution, 4), ("latent_dim", latent_dim, 1))
+        checks = (("resolution", resolution, 1 if points else 4), ("latent_dim", latent_dim, 1))
         for field, value, least in (*checks, ("num_classes", num_classes, 0)):
             if value < least:
                 raise UserError(f"system.{field}: {value}; expected at least {least}.")
-        if channels not in (1, 3):
+        if points and resolution != 1:
+            raise UserError(f"resolution: {resolution}; points have resolution 1.")
+        if not points and channels not in (1, 3):
             raise UserError(f"data.channels: {channels}; expected 1 (grey) or 3 (RGB).")
         if latent_distribution not in random.LATENT_DISTRIBUTIONS:
             raise UserError(
@@ -62,7 +76,7 @@ class GANSystem(keras.Model):
         self._arguments = dict(arguments)
         self.resolution, self.channels, self.num_classes = resolution, channels, num_classes
         self.latent_dim, self.latent_distribution = latent_dim, latent_distribution
-        self.ema_decay = ema_decay
+        self.ema_decay, self.points = ema_decay, points
         self.step = self.add_weight(
             name="step", shape=(), dtype="int64", initializer="zeros", trainable=False
         )
@@ -86,7 +100,13 @@ class GANSystem(keras.Model):
     # --- Training -------------------------------------------------------------------------------
 
     def compile_networks(
-        self, g_optimizer: Any, d_optimizer: Any, seed: int, **keras_arguments: Any
+        self,
+        g_optimizer: Any,
+        d_optimizer: Any,
+        seed: int,
+        objective: Objective,
+        n_critic: int = 1,
+        **keras_arguments: Any,
     ) -> None:
         """Keeps and builds both optimisers; call it inside the strategy's scope.
 
@@ -94,8 +114,26 @@ class GANSystem(keras.Model):
           g_optimizer: Keras optimiser of the generator.
           d_optimizer: Keras optimiser of the discriminator.
           seed: every random draw of training is a function of (seed, step).
+          objective: losses, penalties and tips.
+          n_critic: discriminator updates, each on B real images, in a train step.
           **keras_arguments: `steps_per_execution`, `run_eagerly`, `jit_compile`.
+
+        Raises:
+          UserError: n_critic below 1, or an objective that this discriminator cannot have.
         """
+        if not isinstance(n_critic, int) or n_critic < 1:
+            raise UserError(f"optimizer.n_critic: {n_critic!r}; expected 1 or more.")
+        objective.check_discriminator(rows_meet(self.discriminator))
+        self.objective, self.n_critic = objective, n_critic
+        if objective.weights["lecam"] and not hasattr(self, "logit_average"):
+            self.logit_average = self.add_weight(
+                name="logit_average", shape=(2,), initializer="zeros", trainable=False
+            )
+        if objective.tips["replay"] and not hasattr(self, "replay_pool"):
+            shape = (self.resolution, self.resolution, self.channels)
+            self.replay_pool = replay.ReplayPool(
+                objective.tips["replay_pool"], shape, objective.tips["replay"]
+            )
         keras_arguments.setdefault("jit_compile", False)
         super().compile(optimizer=None, loss=None, **keras_arguments)
         self.g_optimizer, self.d_optimizer, self.seed = g_optimizer, d_optimizer, int(seed)
@@ -145,26 +183,41 @@ class GANSystem(keras.Model):
                 "gives images without labels: expected (images, labels) batches."
             )
 
-    def step_inputs(self, data: Any) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor, Any]:
-        """(real images, real labels, z, fake labels) of this step on this replica."""
-        images, labels = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
-        images = images[0] if isinstance(images, tuple) else images
-        batch = images.shape[0]
-        z = random.step_latents(
-            self.seed, self.step, batch, self.latent_dim, self.latent_distribution
-        )
-        if not self.num_classes:
-            return images, None, z, None
-        return images, labels, z, random.step_labels(self.seed, self.step, batch, self.num_classes)
+    # What a train step is written with; see `ganpipe.models.game`.
+    critic_batches = game.critic_batches
+    draw_latents = game.draw_latents
+    draw_seed = game.draw_seed
+    fake_images = game.fake_images
+    critic_at = game.critic_at
+    critic_terms = game.critic_terms
+    generator_terms = game.generator_terms
+    replayed = game.replayed
+    game_logs = game.game_logs
+    average_decay = game.average_decay
 
     def minimize(
-        self, optimizer: Any, gradients: Sequence[tf.Tensor], variables: Sequence[Any]
+        self,
+        optimizer: Any,
+        gradients: Sequence[tf.Tensor],
+        variables: Sequence[Any],
+        active: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Applies the mean over replicas of `gradients`; returns their global norm, a scalar."""
+        """Applies the mean over replicas of `gradients`; returns their global norm, a scalar.
+
+        Args:
+          optimizer: built for `variables`.
+          gradients: of this replica.
+          variables: Keras variables.
+          active: scalar bool; False leaves variables and slots as they are.
+        """
         _, replicas = random.replica()
         # Keras sums gradients over replicas; losses are means over the replica's own batch.
         scaled = [g / replicas for g in gradients] if replicas > 1 else gradients
+        touched = [*variables, *optimizer.variables] if active is not None else []
+        before = [tf.identity(v.value) for v in touched]
         optimizer.apply_gradients(zip(scaled, variables, strict=True))
+        for variable, old in zip(touched, before, strict=True):
+            variable.assign(tf.where(active, variable.value, old))
         return tf.linalg.global_norm(gradients)
 
     def finish_step(self, logs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -172,8 +225,7 @@ class GANSystem(keras.Model):
 
         Moving statistics of normalisation layers are averaged with the weights.
         """
-        step = tf.cast(self.step, tf.float32)
-        keep = tf.minimum(self.ema_decay, (1.0 + step) / (10.0 + step))
+        keep = self.average_decay()
         pairs = zip(self.generator_ema.variables, self.generator.variables, strict=True)
         for average, variable in pairs:
             average.assign(keep * average + (1.0 - keep) * tf.cast(variable, tf.float32))
@@ -190,7 +242,7 @@ class GANSystem(keras.Model):
 
     def state(self) -> dict[str, Any]:
         """The checkpoint tree. Random state and data position are functions of seed and step."""
-        return {
+        tree = {
             "generator": self.generator,
             "generator_ema": self.generator_ema,
             "discriminator": self.discriminator,
@@ -198,6 +250,8 @@ class GANSystem(keras.Model):
             "d_optimizer": self.d_optimizer,
             "step": self.step,
         }
+        own = ("logit_average", "replay_pool")  # made by `compile` where the objective needs them
+        return tree | {name: getattr(self, name) for name in own if hasattr(self, name)}
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
@@ -260,13 +314,9 @@ class GANSystem(keras.Model):
         Raises:
           UserError: labels out of range, or for an unconditional system.
         """
-        try:
-            seeds = np.asarray(range(seed, seed + n) if np.ndim(seed) == 0 else seed)
-            seeds = seeds.astype(np.int64, casting="same_kind") if n else np.zeros(0, np.int64)
-        except (TypeError, OverflowError) as error:
-            raise UserError(f"seed: {seed!r}; expected whole numbers of 64 bits.") from error
-        if seeds.shape != (n,):
-            raise UserError(f"seed: shape {seeds.shape}; expected one seed for each of {n} images.")
+        if self.points:
+            raise UserError(f"this {self.system_name} makes points, not pictures: use generate(z).")
+        seeds = requests.seeds(n, seed)
         if not np.isfinite(truncation):
             raise UserError(f"truncation: {truncation}; expected a finite number.")
         labels = self._row_labels(n, -1 if labels is None and self.num_classes else labels, -1)
@@ -336,22 +386,4 @@ class GANSystem(keras.Model):
         return str(savedmodel.export(self, path))
 
     def _row_labels(self, n: int, labels: Any, least: int = 0) -> np.ndarray | None:
-        if not self.num_classes:
-            if labels is not None:
-                raise UserError(f"labels: this {self.system_name} is unconditional; leave them out")
-            return None
-        if labels is None:
-            raise UserError(
-                f"labels are missing: this {self.system_name} is conditional, expected classes "
-                f"0 to {self.num_classes - 1}."
-            )
-        labels = np.asarray(labels)
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise UserError(f"labels: {labels.dtype}; expected whole numbers.")
-        rows = np.broadcast_to(labels, (n,)) if labels.ndim == 0 else labels
-        if rows.shape != (n,):
-            raise UserError(f"labels: shape {rows.shape}; expected one class for each of {n} rows.")
-        if n and (rows.min() < least or rows.max() >= self.num_classes):
-            bad = rows[(rows < least) | (rows >= self.num_classes)][0]
-            raise UserError(f"labels: {bad}; expected classes 0 to {self.num_classes - 1}.")
-        return rows.astype(np.int32)
+        return requests.labels(self.system_name, self.num_classes, n, labels, least)

@@ -21,6 +21,7 @@ Images are (B, R, R, C) float32 in [-1, 1], any R from 4 on; labels (B,) int32.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -28,11 +29,13 @@ import numpy as np
 import tensorflow as tf
 
 from ganpipe.errors import UserError
+from ganpipe.layers import bodies_newmu
+from ganpipe.layers.dropout import StepDropout
 from ganpipe.layers.initializers import SeededInitializers
 from ganpipe.layers.maxout import Maxout
 from ganpipe.models import base
-from ganpipe.ops import losses, random
-from ganpipe.ops.optimizers import MomentumSGD
+from ganpipe.ops.objective import CriticTerms, Objective
+from ganpipe.ops.optimizers import Adam, MomentumSGD
 
 
 class Generator(keras.Model):
@@ -72,7 +75,8 @@ class Generator(keras.Model):
                 units, activation, kernel_initializer=init.uniform(irange), dtype=precision
             )
 
-        self.image_shape, self.num_classes, self.keep = shape, num_classes, keep
+        self.image_shape, self.num_classes = shape, num_classes
+        self.drops = [StepDropout(1.0 - keep, dtype=precision) for _ in range(2)]
         self.z_branch, self.y_branch, self.joint = (
             dense(z_units),
             dense(y_units),
@@ -80,14 +84,12 @@ class Generator(keras.Model):
         )
         self.pixels = dense(math.prod(shape), None)
 
-    def call(
-        self, inputs: list, training: bool = False, dropout_seed: tf.Tensor | None = None
-    ) -> tf.Tensor:
-        """Dropout is on exactly when `dropout_seed` is given."""
+    def call(self, inputs: list, training: bool = False) -> tf.Tensor:
+        """Dropout is on in training, inside `ganpipe.layers.dropout.step_seed`."""
         z, labels = inputs
         branches = [self.z_branch(z), self.y_branch(tf.one_hot(labels, self.num_classes))]
-        x = random.dropout(tf.concat(branches, axis=-1), self.keep, dropout_seed, 0)
-        x = random.dropout(self.joint(x), self.keep, dropout_seed, 1)
+        x = self.drops[0](tf.concat(branches, axis=-1), training=training)
+        x = self.drops[1](self.joint(x), training=training)
         images = tf.tanh(0.5 * tf.cast(self.pixels(x), tf.float32))
         return tf.reshape(images, [-1, *self.image_shape])
 
@@ -119,21 +121,20 @@ class Discriminator(keras.Model):
     ):
         super().__init__(name="discriminator")
         init = SeededInitializers(seed)
-        self.num_classes, self.keep = num_classes, keep
+        self.num_classes = num_classes
+        self.drops = [StepDropout(1.0 - keep, dtype=precision) for _ in range(2)]
         self.x_branch = Maxout(x_units, 5, init.uniform(irange), dtype=precision)
         self.y_branch = Maxout(y_units, 5, init.uniform(irange), dtype=precision)
         self.joint = Maxout(joint_units, 4, init.uniform(irange), dtype=precision)
         self.y = keras.layers.Dense(1, kernel_initializer=init.uniform(irange), dtype="float32")
 
-    def call(
-        self, inputs: list, training: bool = False, dropout_seed: tf.Tensor | None = None
-    ) -> tf.Tensor:
-        """Dropout is on exactly when `dropout_seed` is given."""
+    def call(self, inputs: list, training: bool = False) -> tf.Tensor:
+        """Dropout is on in training, inside `ganpipe.layers.dropout.step_seed`."""
         images, labels = inputs
         x = tf.reshape((images + 1.0) * 0.5, [tf.shape(images)[0], math.prod(images.shape[1:])])
         branches = [self.x_branch(x), self.y_branch(tf.one_hot(labels, self.num_classes))]
-        x = random.dropout(tf.concat(branches, axis=-1), self.keep, dropout_seed, 0)
-        return self.y(random.dropout(self.joint(x), self.keep, dropout_seed, 1))
+        x = self.drops[0](tf.concat(branches, axis=-1), training=training)
+        return self.y(self.drops[1](self.joint(x), training=training))
 
 
 class CGAN(base.GANSystem):
@@ -158,6 +159,9 @@ class CGAN(base.GANSystem):
       ema_decay: of the generator's moving average.
       seed: of the initial weights.
       precision: "float32" or "mixed_bfloat16".
+      body: "mlp" (the paper), or "conv": the pair of Newmu's train_cond_dcgan.py (see
+        `ganpipe.layers.bodies_newmu`; widths, iranges and keeps are then not used), which wants
+        `optimizer.adam=True` and z ~ U(-1, 1) (`latent_distribution="uniform"`).
     """
 
     system_name = "cgan"
@@ -182,6 +186,7 @@ class CGAN(base.GANSystem):
         ema_decay: float = 0.999,
         seed: int = 0,
         precision: str = "float32",
+        body: str = "mlp",
     ):
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         if num_classes < 1:
@@ -189,6 +194,10 @@ class CGAN(base.GANSystem):
                 f"system.num_classes: {num_classes}; cgan is conditional, expected 1 or more. "
                 "Use data with labels and data.conditional=True, or system.name=gan."
             )
+        if body not in ("mlp", "conv"):
+            raise UserError(f"system.body: {body!r}; expected 'mlp' or 'conv'.")
+        if body == "conv" and resolution % 4:
+            raise UserError(f"data.resolution: {resolution}; body 'conv' wants a multiple of 4.")
         for field, keep in (("g_keep", g_keep), ("d_keep", d_keep)):
             if not 0.0 < keep <= 1.0:
                 raise UserError(f"system.{field}: {keep}; expected 0 < keep <= 1.")
@@ -206,6 +215,9 @@ class CGAN(base.GANSystem):
 
         def make_generator(name: str) -> keras.Model:
             policy = "float32" if name == "generator_ema" else precision
+            if body == "conv":
+                sizes = (resolution, channels, num_classes, latent_dim)
+                return bodies_newmu.build_generator(*sizes, 2 * seed, policy, name)
             widths = (z_units, y_units, joint_units)
             network = Generator(
                 shape, num_classes, *widths, g_irange, g_keep, 2 * seed, policy, name
@@ -214,14 +226,22 @@ class CGAN(base.GANSystem):
             return network
 
         widths = (maxout_x, maxout_y, maxout_joint)
-        discriminator = Discriminator(
-            num_classes, *widths, d_irange, d_keep, 2 * seed + 1, precision
-        )
-        discriminator([tf.zeros([1, *shape]), label])
+        if body == "conv":
+            discriminator = bodies_newmu.build_discriminator(
+                resolution, channels, num_classes, 2 * seed + 1, precision
+            )
+        else:
+            discriminator = Discriminator(
+                num_classes, *widths, d_irange, d_keep, 2 * seed + 1, precision
+            )
+            discriminator([tf.zeros([1, *shape]), label])
+        self.body = body
         self.set_networks(make_generator, discriminator)
 
     def adapt(self, mean_image: np.ndarray) -> None:
-        """G's output bias = logit of the mean image in [0, 1], clipped to [.005, .995]."""
+        """G's output bias = logit of the mean image in [0, 1], clipped; "conv" has no bias."""
+        if self.body == "conv":
+            return
         p = np.clip((np.asarray(mean_image, np.float64) + 1.0) / 2.0, 0.005, 0.995).reshape(-1)
         for network in (self.generator, self.generator_ema):
             network.pixels.bias.assign(np.log(p / (1.0 - p)).astype(np.float32))
@@ -234,6 +254,10 @@ class CGAN(base.GANSystem):
         momentum: float = 0.5,
         final_momentum: float = 0.7,
         momentum_ramp: int = 125_000,
+        adam: bool = False,
+        n_critic: int = 1,
+        penalties: Mapping[str, Any] | None = None,
+        tips: Mapping[str, Any] | None = None,
         seed: int = 0,
         g_optimizer: keras.optimizers.Optimizer | None = None,
         d_optimizer: keras.optimizers.Optimizer | None = None,
@@ -248,15 +272,16 @@ class CGAN(base.GANSystem):
           momentum: at the first update.
           final_momentum: after `momentum_ramp` updates.
           momentum_ramp: in updates (250 epochs of 500 batches).
-          seed: of latents, labels and dropout in training.
+          adam: Adam at `learning_rate` with beta_1 = `momentum` in place of the schedule; Newmu's
+            are 2e-4 and 0.5.
+          n_critic: updates of D in a step, each on B real images.
+          penalties: see `ganpipe.ops.switches.PENALTIES`.
+          tips: see `ganpipe.ops.switches.TIPS`.
+          seed: of everything drawn in training.
           g_optimizer: replaces the generator's.
           d_optimizer: replaces the discriminator's.
           **keras_arguments: `steps_per_execution`, `run_eagerly`, `jit_compile`.
         """
-        try:
-            self.d_loss, self.g_loss = losses.pair(loss)
-        except ValueError as error:
-            raise UserError(f"optimizer.loss: {error}") from error
         schedule = {
             "learning_rate": learning_rate,
             "decay": decay,
@@ -264,49 +289,58 @@ class CGAN(base.GANSystem):
             "final_momentum": final_momentum,
             "momentum_ramp": momentum_ramp,
         }
+
+        def optimizer() -> keras.optimizers.Optimizer:
+            return (
+                Adam(learning_rate, momentum, 0.999, epsilon=1e-8)
+                if adam
+                else MomentumSGD(**schedule)
+            )
+
         self.compile_networks(
-            g_optimizer or MomentumSGD(**schedule),
-            d_optimizer or MomentumSGD(**schedule),
+            g_optimizer or optimizer(),
+            d_optimizer or optimizer(),
             seed,
+            # The 1/2 is the official objective's.
+            Objective(loss, penalties=penalties, tips=tips, d_scale=0.5),
+            n_critic,
             **keras_arguments,
         )
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One simultaneous update of D and G.
+        """`n_critic` - 1 updates of D alone, then one of D and G at the same time.
 
         Args:
-          data: (images (B, R, R, C), labels (B,)).
+          data: (images (n_critic B, R, R, C), labels).
 
         Returns:
           Logs, each of shape (1,).
         """
-        real_images, labels, z, fake_labels = self.step_inputs(data)
-        seeds = tf.random.experimental.stateless_split(
-            random.step_dropout_seed(self.seed, self.step), 3
-        )
-        with tf.GradientTape(persistent=True) as tape:
-            fake_images = self.generator([z, fake_labels], training=True, dropout_seed=seeds[0])
-            real_logits = self.discriminator(
-                [real_images, labels], training=True, dropout_seed=seeds[1]
-            )
-            fake_logits = self.discriminator(
-                [fake_images, fake_labels], training=True, dropout_seed=seeds[2]
-            )
-            d_loss = 0.5 * self.d_loss(real_logits, fake_logits)
-            g_loss = self.g_loss(real_logits, fake_logits)
+        *early, (real_images, labels) = self.critic_batches(data)
+        batch = real_images.shape[0]
         d_variables = self.discriminator.trainable_variables
         g_variables = self.generator.trainable_variables
-        d_gradients = tape.gradient(d_loss, d_variables)
-        g_gradients = tape.gradient(g_loss, g_variables)
+
+        def d_terms(images: Any, image_labels: Any, z: Any, fakes: Any, draw: int) -> CriticTerms:
+            return self.critic_terms(images, image_labels, *self.replayed(*fakes, draw), draw, z)
+
+        for draw, (images, image_labels) in enumerate(early, start=1):
+            z, fake_labels = self.draw_latents(batch, draw)
+            fake_images = self.fake_images(z, fake_labels, draw)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch([v.value for v in d_variables])
+                d = d_terms(images, image_labels, z, (fake_images, fake_labels), draw)
+            self.minimize(self.d_optimizer, tape.gradient(d.loss, d_variables), d_variables)
+
+        z, fake_labels = self.draw_latents(batch)
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch([v.value for v in d_variables + g_variables])
+            fake_images = self.fake_images(z, fake_labels)
+            d = d_terms(real_images, labels, z, (fake_images, fake_labels), self.n_critic)
+            g = self.generator_terms(fake_images, fake_labels, 0, real_images, labels, z)
+        # Both gradients are taken before either network moves.
+        d_gradients = tape.gradient(d.loss, d_variables)
+        g_gradients = tape.gradient(g.loss, g_variables)
         d_norm = self.minimize(self.d_optimizer, d_gradients, d_variables)
         g_norm = self.minimize(self.g_optimizer, g_gradients, g_variables)
-        return self.finish_step(
-            {
-                "D/loss": d_loss,
-                "G/loss": g_loss,
-                "D/real": tf.reduce_mean(tf.sigmoid(real_logits)),
-                "D/fake": tf.reduce_mean(tf.sigmoid(fake_logits)),
-                "D/grad_norm": d_norm,
-                "G/grad_norm": g_norm,
-            }
-        )
+        return self.finish_step(self.game_logs(d, g, d_norm, g_norm))

@@ -26,140 +26,36 @@ Images are (B, R, R, C) float32 in [-1, 1]; R is a power of two from 8 on (32 an
 paper's).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from ganpipe.errors import UserError
-from ganpipe.layers.batch_norm import BatchNorm
-from ganpipe.layers.conv import Conv2D, Conv2DTranspose
-from ganpipe.layers.initializers import SeededInitializers
+from ganpipe.layers import bodies_dcgan as bodies
+from ganpipe.layers.bodies_mlp import build_points_discriminator, build_points_generator
 from ganpipe.models import base
-from ganpipe.ops import losses
+from ganpipe.ops.objective import CriticTerms, Objective
 from ganpipe.ops.optimizers import Adam
-
-STDDEV = 0.02  # of every weight, and of the batch norm gain around 1
-LEAK = 0.2
-
-
-def widths(resolution: int, nf: int) -> list[int]:
-    """Channels of the maps of width 4, 8, ..., resolution / 2."""
-    stages = (resolution // 4).bit_length() - 1
-    return [nf * min(2 ** (stages - 1 - i), 8) for i in range(stages)]
-
-
-def _join_label(x: Any, one_hot: Any) -> Any:
-    """Appends the one-hot label to (B, D) vectors, or as constant planes to (B, H, W, C) maps."""
-    if one_hot is None:
-        return x
-    one_hot = keras.ops.cast(one_hot, x.dtype)
-    if len(x.shape) == 2:
-        return keras.ops.concatenate([x, one_hot], axis=-1)
-    _, height, width, _ = x.shape
-    planes = keras.ops.tile(one_hot[:, None, None, :], (1, height, width, 1))
-    return keras.ops.concatenate([x, planes], axis=-1)
-
-
-def _label_input(num_classes: int) -> tuple[Any, Any]:
-    if not num_classes:
-        return None, None
-    label = keras.Input((), dtype="int32", name="label")
-    return label, keras.ops.one_hot(label, num_classes)
-
-
-def build_generator(
-    resolution: int,
-    channels: int,
-    num_classes: int,
-    latent_dim: int,
-    nf: int,
-    kernel_size: int,
-    norm: str,
-    seed: int,
-    precision: str,
-    name: str,
-) -> keras.Model:
-    """z (B, latent_dim) [, label (B,)] -> images (B, R, R, C) float32 in [-1, 1]."""
-    init = SeededInitializers(seed)
-
-    def normalise(x: Any) -> Any:
-        if norm == "none":
-            return x
-        return BatchNorm(gamma_initializer=init.normal(STDDEV, 1.0), dtype=precision)(x)
-
-    z = keras.Input((latent_dim,), name="z")
-    label, one_hot = _label_input(num_classes)
-    top, *rest = widths(resolution, nf)
-    # Equal to Torch's 4x4 transposed convolution on a 1x1 map, and faster.
-    x = keras.layers.Dense(
-        16 * top, use_bias=False, kernel_initializer=init.normal(STDDEV), dtype=precision
-    )(_join_label(z, one_hot))
-    x = keras.ops.relu(normalise(keras.ops.reshape(x, (-1, 4, 4, top))))
-    maps = [*rest, channels]
-    for i, width in enumerate(maps):
-        x = Conv2DTranspose(
-            width,
-            kernel_size,
-            strides=2,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=init.normal(STDDEV),
-            dtype=precision,
-        )(_join_label(x, one_hot))
-        x = x if i == len(maps) - 1 else keras.ops.relu(normalise(x))
-    images = keras.ops.tanh(keras.ops.cast(x, "float32"))
-    return keras.Model([z, label] if num_classes else z, images, name=name)
-
-
-def build_discriminator(
-    resolution: int,
-    channels: int,
-    num_classes: int,
-    nf: int,
-    kernel_size: int,
-    norm: str,
-    seed: int,
-    precision: str,
-    name: str = "discriminator",
-) -> keras.Model:
-    """Images (B, R, R, C) in [-1, 1] [, label (B,)] -> logits (B, 1) float32."""
-    init = SeededInitializers(seed)
-    image = keras.Input((resolution, resolution, channels), name="image")
-    label, one_hot = _label_input(num_classes)
-    x = keras.ops.cast(image, keras.DTypePolicy(precision).compute_dtype)
-    for i, width in enumerate(reversed(widths(resolution, nf))):
-        x = Conv2D(
-            width,
-            kernel_size,
-            strides=2,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=init.normal(STDDEV),
-            dtype=precision,
-        )(_join_label(x, one_hot))
-        if i > 0 and norm == "batch":
-            x = BatchNorm(gamma_initializer=init.normal(STDDEV, 1.0), dtype=precision)(x)
-        x = keras.ops.leaky_relu(x, LEAK)
-    x = keras.ops.reshape(x, (-1, 16 * x.shape[-1]))
-    # On the flattened 4x4 map this is Torch's last 4x4 convolution.
-    logits = keras.layers.Dense(
-        1, use_bias=False, kernel_initializer=init.normal(STDDEV), dtype="float32"
-    )(_join_label(x, one_hot))
-    return keras.Model([image, label] if num_classes else image, logits, name=name)
 
 
 class DCGAN(base.GANSystem):
     """Deep convolutional GAN, unconditional or class-conditional.
 
     Args:
-      resolution: power of two, 8 or more.
-      channels: 1 or 3.
+      resolution: power of two, 8 or more; 1 with `body="points"`.
+      channels: 1 or 3; coordinates with `body="points"`.
       num_classes: 0 for unconditional.
       latent_dim: length of z ~ N(0, I) (the paper's U(-1, 1): `latent_distribution="uniform"`).
-      nf: channels of the largest map (ngf and ndf); the paper's 128.
+      nf: channels of the largest map (ngf and ndf); the paper's 128. Units of a layer for points.
       kernel_size: 4 (Torch) or 5 (paper's figure, Newmu).
-      norm: "batch" or "none".
+      norm: of both networks: "batch" or "none".
+      d_norm: of D where it differs: "batch", "none", "layer" or "spectral".
+      d_dropout: share of units dropped behind D's activations in training.
+      per_unit_first_norm: the first batch norm of G has a gain a unit, as Newmu's code (18,885,760
+        parameters in G at 64x64 with 5x5 kernels and nf 128).
+      body: "dcgan", or "points": three hidden ReLU layers, for the toys of `ganpipe study`.
       latent_distribution: see `ganpipe.ops.random.row_latents`.
       ema_decay: of the generator's moving average.
       seed: of the initial weights.
@@ -178,21 +74,28 @@ class DCGAN(base.GANSystem):
         nf: int = 128,
         kernel_size: int = 4,
         norm: str = "batch",
+        d_norm: str | None = None,
+        d_dropout: float = 0.0,
+        per_unit_first_norm: bool = False,
+        body: str = "dcgan",
         latent_distribution: str = "normal",
         ema_decay: float = 0.999,
         seed: int = 0,
         precision: str = "float32",
     ):
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        if resolution < 8 or resolution & (resolution - 1):
-            raise UserError(
-                f"data.resolution: {resolution}; dcgan doubles from 4x4, so expected a power of "
-                "two from 8 on: 8, 16, 32, 64, 128, ..."
-            )
-        if norm not in ("batch", "none"):
-            raise UserError(f"system.norm: {norm!r}; expected 'batch' or 'none'.")
-        if nf < 1 or kernel_size < 2:
-            raise UserError(f"system.nf={nf}, kernel_size={kernel_size}; expected >= 1 and >= 2.")
+        points = body == "points"
+        if body not in ("dcgan", "points"):
+            raise UserError(f"system.body: {body!r}; expected 'dcgan' or 'points'.")
+        if points and num_classes:
+            raise UserError(f"system.num_classes: {num_classes}; body 'points' has no labels.")
+        if not points:
+            bodies.check(resolution, nf, kernel_size, self.system_name)
+        bodies.check_norm("system.norm", norm, bodies.G_NORMS)
+        d_norm = d_norm or ("none" if points else norm)
+        bodies.check_norm("system.d_norm", d_norm, bodies.D_NORMS)
+        if not 0.0 <= d_dropout < 1.0:
+            raise UserError(f"system.d_dropout: {d_dropout}; expected 0 <= share < 1.")
         super().__init__(
             arguments=arguments,
             resolution=resolution,
@@ -201,21 +104,46 @@ class DCGAN(base.GANSystem):
             latent_dim=latent_dim,
             latent_distribution=latent_distribution,
             ema_decay=ema_decay,
+            points=points,
         )
-        body = (resolution, channels, num_classes)
-        self.set_networks(
-            lambda name: build_generator(
-                *body,
+
+        def make_generator(name: str) -> keras.Model:
+            policy = "float32" if name == "generator_ema" else precision
+            if points:
+                return build_points_generator(
+                    channels, latent_dim, nf, seed=2 * seed, precision=policy, name=name
+                )
+            return bodies.build_generator(
+                resolution,
+                channels,
+                num_classes,
                 latent_dim,
                 nf,
                 kernel_size,
                 norm,
                 2 * seed,
-                "float32" if name == "generator_ema" else precision,
+                policy,
                 name,
-            ),
-            build_discriminator(*body, nf, kernel_size, norm, 2 * seed + 1, precision),
-        )
+                per_unit_first_norm=per_unit_first_norm,
+            )
+
+        if points:
+            discriminator = build_points_discriminator(
+                channels, nf, norm=d_norm, seed=2 * seed + 1, precision=precision
+            )
+        else:
+            discriminator = bodies.build_discriminator(
+                resolution,
+                channels,
+                num_classes,
+                nf,
+                kernel_size,
+                d_norm,
+                2 * seed + 1,
+                precision,
+                dropout=d_dropout,
+            )
+        self.set_networks(make_generator, discriminator)
 
     def compile(
         self,
@@ -224,6 +152,9 @@ class DCGAN(base.GANSystem):
         d_learning_rate: float = 2e-4,
         beta_1: float = 0.5,
         beta_2: float = 0.999,
+        n_critic: int = 1,
+        penalties: Mapping[str, Any] | None = None,
+        tips: Mapping[str, Any] | None = None,
         seed: int = 0,
         g_optimizer: keras.optimizers.Optimizer | None = None,
         d_optimizer: keras.optimizers.Optimizer | None = None,
@@ -237,64 +168,59 @@ class DCGAN(base.GANSystem):
           d_learning_rate: of the discriminator's Adam.
           beta_1: of both.
           beta_2: of both.
-          seed: of latents and labels drawn in training.
+          n_critic: updates of D in a step, each on B real images.
+          penalties: see `ganpipe.ops.switches.PENALTIES`.
+          tips: see `ganpipe.ops.switches.TIPS`.
+          seed: of everything drawn in training.
           g_optimizer: replaces the generator's Adam.
           d_optimizer: replaces the discriminator's Adam.
           **keras_arguments: `steps_per_execution`, `run_eagerly`, `jit_compile`.
         """
-        try:
-            self.d_loss, self.g_loss = losses.pair(loss)
-        except ValueError as error:
-            raise UserError(f"optimizer.loss: {error}") from error
         self.compile_networks(
             g_optimizer or Adam(g_learning_rate, beta_1, beta_2, epsilon=1e-8),
             d_optimizer or Adam(d_learning_rate, beta_1, beta_2, epsilon=1e-8),
             seed,
+            Objective(loss, penalties=penalties, tips=tips),
+            n_critic,
             **keras_arguments,
         )
 
+    def _update_discriminator(
+        self, real_images: Any, labels: Any, z: Any, fake_images: Any, fake_labels: Any, draw: int
+    ) -> tuple[CriticTerms, tf.Tensor]:
+        variables = self.discriminator.trainable_variables
+        fake_images, fake_labels = self.replayed(fake_images, fake_labels, draw)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([v.value for v in variables])
+            d = self.critic_terms(real_images, labels, fake_images, fake_labels, draw, z)
+        return d, self.minimize(self.d_optimizer, tape.gradient(d.loss, variables), variables)
+
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One update of D, then one of G, on the same fakes.
+        """`n_critic` updates of D, then one of G on the fakes of the last.
 
         Args:
-          data: images (B, R, R, C) or (images, labels (B,)).
+          data: images (n_critic B, R, R, C) or (images, labels).
 
         Returns:
           Logs, each of shape (1,).
         """
-        real_images, labels, z, fake_labels = self.step_inputs(data)
+        *early, (real_images, labels) = self.critic_batches(data)
+        batch = real_images.shape[0]
+        for draw, (images, image_labels) in enumerate(early, start=1):
+            z, fake_labels = self.draw_latents(batch, draw)
+            fake_images = self.fake_images(z, fake_labels, draw)
+            self._update_discriminator(images, image_labels, z, fake_images, fake_labels, draw)
 
-        def discriminate(images: tf.Tensor, label: tf.Tensor | None) -> tf.Tensor:
-            return self.discriminator(
-                [images, label] if self.num_classes else images, training=True
-            )
-
-        with tf.GradientTape(watch_accessed_variables=False) as g_tape:
-            g_tape.watch([v.value for v in self.generator.trainable_variables])
-            fake_images = self.generator([z, fake_labels] if self.num_classes else z, training=True)
-
-            with g_tape.stop_recording():
-                with tf.GradientTape(watch_accessed_variables=False) as d_tape:
-                    d_tape.watch([v.value for v in self.discriminator.trainable_variables])
-                    real_logits = discriminate(real_images, labels)
-                    fake_logits = discriminate(fake_images, fake_labels)
-                    d_loss = self.d_loss(real_logits, fake_logits)
-                d_variables = self.discriminator.trainable_variables
-                d_gradients = d_tape.gradient(d_loss, d_variables)
-                d_norm = self.minimize(self.d_optimizer, d_gradients, d_variables)
-
-            # The updated D sees the same fakes again; relativistic losses need the real ones too.
-            g_loss = self.g_loss(real_logits, discriminate(fake_images, fake_labels))
-        g_variables = self.generator.trainable_variables
-        g_norm = self.minimize(self.g_optimizer, g_tape.gradient(g_loss, g_variables), g_variables)
-
-        return self.finish_step(
-            {
-                "D/loss": d_loss,
-                "G/loss": g_loss,
-                "D/real": tf.reduce_mean(tf.sigmoid(real_logits)),
-                "D/fake": tf.reduce_mean(tf.sigmoid(fake_logits)),
-                "D/grad_norm": d_norm,
-                "G/grad_norm": g_norm,
-            }
-        )
+        z, fake_labels = self.draw_latents(batch)
+        variables = self.generator.trainable_variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([v.value for v in variables])
+            fake_images = self.fake_images(z, fake_labels)
+            with tape.stop_recording():
+                d, d_norm = self._update_discriminator(
+                    real_images, labels, z, fake_images, fake_labels, self.n_critic
+                )
+            # The updated D sees the same fakes again.
+            g = self.generator_terms(fake_images, fake_labels, 0, real_images, labels, z)
+        g_norm = self.minimize(self.g_optimizer, tape.gradient(g.loss, variables), variables)
+        return self.finish_step(self.game_logs(d, g, d_norm, g_norm))

@@ -25,6 +25,7 @@ Images are (B, R, R, C) float32 in [-1, 1], any R from 4 on.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -32,10 +33,11 @@ import numpy as np
 import tensorflow as tf
 
 from ganpipe.errors import UserError
+from ganpipe.layers.dropout import StepDropout
 from ganpipe.layers.initializers import SeededInitializers
 from ganpipe.layers.maxout import Maxout
 from ganpipe.models import base
-from ganpipe.ops import losses, random
+from ganpipe.ops.objective import CriticTerms, Objective
 from ganpipe.ops.optimizers import MomentumSGD
 
 
@@ -48,22 +50,25 @@ def build_generator(
     seed: int,
     precision: str,
     name: str,
+    body: str = "mnist",
 ) -> keras.Model:
-    """z (B, latent_dim) -> images (B, R, R, C) float32 in [-1, 1]."""
+    """z (B, latent_dim) -> images (B, R, R, C) float32 in [-1, 1] ("cifar": linear, around it)."""
     init = SeededInitializers(seed)
     z = keras.Input((latent_dim,), name="z")
     x = z
-    for _ in range(2):
+    for activation in ("relu", "relu" if body == "mnist" else "sigmoid"):
         x = keras.layers.Dense(
-            hidden, "relu", kernel_initializer=init.uniform(irange), dtype=precision
+            hidden, activation, kernel_initializer=init.uniform(irange), dtype=precision
         )(x)
     x = keras.layers.Dense(
         resolution * resolution * channels,
-        kernel_initializer=init.uniform(irange),
+        kernel_initializer=init.uniform(irange if body == "mnist" else 10.0 * irange),
         dtype=precision,
         name="pixels",
     )(x)
-    images = keras.ops.tanh(0.5 * keras.ops.cast(x, "float32"))
+    images = keras.ops.cast(x, "float32")
+    if body == "mnist":
+        images = keras.ops.tanh(0.5 * images)
     return keras.Model(
         z, keras.ops.reshape(images, (-1, resolution, resolution, channels)), name=name
     )
@@ -86,15 +91,14 @@ class Discriminator(keras.Model):
         self.h0 = Maxout(units, pieces, init.uniform(irange), dtype=precision)
         self.h1 = Maxout(units, pieces, init.uniform(irange), dtype=precision)
         self.y = keras.layers.Dense(1, kernel_initializer=init.uniform(irange), dtype="float32")
+        self.drops = [StepDropout(rate, dtype=precision) for rate in (0.2, 0.5, 0.5)]
 
-    def call(
-        self, images: tf.Tensor, training: bool = False, dropout_seed: tf.Tensor | None = None
-    ) -> tf.Tensor:
-        """Dropout is on exactly when `dropout_seed` is given."""
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Dropout is on in training, inside `ganpipe.layers.dropout.step_seed`."""
         x = tf.reshape((images + 1.0) * 0.5, [tf.shape(images)[0], math.prod(images.shape[1:])])
-        x = self.h0(random.dropout(x, 0.8, dropout_seed, 0))
-        x = self.h1(random.dropout(x, 0.5, dropout_seed, 1))
-        return self.y(random.dropout(x, 0.5, dropout_seed, 2))
+        x = self.h0(self.drops[0](x, training=training))
+        x = self.h1(self.drops[1](x, training=training))
+        return self.y(self.drops[2](x, training=training))
 
 
 class GAN(base.GANSystem):
@@ -113,6 +117,10 @@ class GAN(base.GANSystem):
       ema_decay: of the generator's moving average.
       seed: of the initial weights.
       precision: "float32" or "mixed_bfloat16".
+      body: "mnist", or "cifar": the fully connected pair of cifar10_fully_connected.yaml, whose
+        second hidden layer is a sigmoid, whose pixels are linear with ten times the irange, and
+        whose z is normal. At 32x32x3 with hidden=8000 and maxout_units=1600 it has 89,395,072 (G)
+        and 37,393,601 (D) parameters. (That file's pixels are contrast-normalised, ours are not.)
     """
 
     system_name = "gan"
@@ -131,6 +139,7 @@ class GAN(base.GANSystem):
         ema_decay: float = 0.999,
         seed: int = 0,
         precision: str = "float32",
+        body: str = "mnist",
     ):
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         if num_classes:
@@ -138,15 +147,18 @@ class GAN(base.GANSystem):
                 f"system.num_classes: {num_classes}; gan is unconditional, expected 0. "
                 "Use system.name=cgan or dcgan, or data.conditional=False."
             )
+        if body not in ("mnist", "cifar"):
+            raise UserError(f"system.body: {body!r}; expected 'mnist' or 'cifar'.")
         super().__init__(
             arguments=arguments,
             resolution=resolution,
             channels=channels,
             num_classes=0,
             latent_dim=latent_dim,
-            latent_distribution="unit_variance_uniform",
+            latent_distribution="unit_variance_uniform" if body == "mnist" else "normal",
             ema_decay=ema_decay,
         )
+        self.body = body
         discriminator = Discriminator(
             maxout_units, maxout_pieces, d_irange, 2 * seed + 1, precision
         )
@@ -161,12 +173,15 @@ class GAN(base.GANSystem):
                 2 * seed,
                 "float32" if name == "generator_ema" else precision,
                 name,
+                body,
             ),
             discriminator,
         )
 
     def adapt(self, mean_image: np.ndarray) -> None:
         """G's output bias = logit of the mean image in [0, 1], clipped to [.005, .995]."""
+        if self.body == "cifar":
+            return  # linear pixels start at 0
         p = np.clip((np.asarray(mean_image, np.float64) + 1.0) / 2.0, 0.005, 0.995).reshape(-1)
         for network in (self.generator, self.generator_ema):
             network.get_layer("pixels").bias.assign(np.log(p / (1.0 - p)).astype(np.float32))
@@ -179,6 +194,9 @@ class GAN(base.GANSystem):
         momentum: float = 0.5,
         final_momentum: float = 0.7,
         momentum_ramp: int = 125_000,
+        n_critic: int = 1,
+        penalties: Mapping[str, Any] | None = None,
+        tips: Mapping[str, Any] | None = None,
         seed: int = 0,
         g_optimizer: keras.optimizers.Optimizer | None = None,
         d_optimizer: keras.optimizers.Optimizer | None = None,
@@ -194,15 +212,14 @@ class GAN(base.GANSystem):
           momentum: at the first update.
           final_momentum: after `momentum_ramp` updates (250 epochs of 500 batches).
           momentum_ramp: in updates.
-          seed: of latents and dropout in training.
+          n_critic: updates of D in a step (the paper's k), each on B real images.
+          penalties: see `ganpipe.ops.switches.PENALTIES`.
+          tips: see `ganpipe.ops.switches.TIPS`.
+          seed: of everything drawn in training.
           g_optimizer: replaces the generator's.
           d_optimizer: replaces the discriminator's.
           **keras_arguments: `steps_per_execution`, `run_eagerly`, `jit_compile`.
         """
-        try:
-            self.d_loss, self.g_loss = losses.pair(loss)
-        except ValueError as error:
-            raise UserError(f"optimizer.loss: {error}") from error
         schedule = {
             "learning_rate": learning_rate,
             "decay": decay,
@@ -214,40 +231,46 @@ class GAN(base.GANSystem):
             g_optimizer or MomentumSGD(**schedule),
             d_optimizer or MomentumSGD(**schedule),
             seed,
+            # The 1/2 is the official objective's.
+            Objective(loss, penalties=penalties, tips=tips, d_scale=0.5),
+            n_critic,
             **keras_arguments,
         )
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One simultaneous update of D and G.
+        """`n_critic` - 1 updates of D alone, then one of D and G at the same time.
 
         Args:
-          data: images (B, R, R, C) or (images, labels); labels are ignored.
+          data: images (n_critic B, R, R, C) or (images, labels); labels are ignored.
 
         Returns:
           Logs, each of shape (1,).
         """
-        real_images, _, z, _ = self.step_inputs(data)
-        dropout_seed = random.step_dropout_seed(self.seed, self.step)
-        real_seed, fake_seed = tf.unstack(tf.random.experimental.stateless_split(dropout_seed, 2))
-        with tf.GradientTape(persistent=True) as tape:
-            fake_images = self.generator(z, training=True)
-            real_logits = self.discriminator(real_images, training=True, dropout_seed=real_seed)
-            fake_logits = self.discriminator(fake_images, training=True, dropout_seed=fake_seed)
-            d_loss = 0.5 * self.d_loss(real_logits, fake_logits)
-            g_loss = self.g_loss(real_logits, fake_logits)
+        *early, (real_images, labels) = self.critic_batches(data)
+        batch = real_images.shape[0]
         d_variables = self.discriminator.trainable_variables
         g_variables = self.generator.trainable_variables
-        d_gradients = tape.gradient(d_loss, d_variables)
-        g_gradients = tape.gradient(g_loss, g_variables)
+
+        def d_terms(images: Any, image_labels: Any, z: Any, fakes: Any, draw: int) -> CriticTerms:
+            return self.critic_terms(images, image_labels, *self.replayed(*fakes, draw), draw, z)
+
+        for draw, (images, image_labels) in enumerate(early, start=1):
+            z, fake_labels = self.draw_latents(batch, draw)
+            fake_images = self.fake_images(z, fake_labels, draw)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch([v.value for v in d_variables])
+                d = d_terms(images, image_labels, z, (fake_images, fake_labels), draw)
+            self.minimize(self.d_optimizer, tape.gradient(d.loss, d_variables), d_variables)
+
+        z, fake_labels = self.draw_latents(batch)
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch([v.value for v in d_variables + g_variables])
+            fake_images = self.fake_images(z, fake_labels)
+            d = d_terms(real_images, labels, z, (fake_images, fake_labels), self.n_critic)
+            g = self.generator_terms(fake_images, fake_labels, 0, real_images, labels, z)
+        # Both gradients are taken before either network moves.
+        d_gradients = tape.gradient(d.loss, d_variables)
+        g_gradients = tape.gradient(g.loss, g_variables)
         d_norm = self.minimize(self.d_optimizer, d_gradients, d_variables)
         g_norm = self.minimize(self.g_optimizer, g_gradients, g_variables)
-        return self.finish_step(
-            {
-                "D/loss": d_loss,
-                "G/loss": g_loss,
-                "D/real": tf.reduce_mean(tf.sigmoid(real_logits)),
-                "D/fake": tf.reduce_mean(tf.sigmoid(fake_logits)),
-                "D/grad_norm": d_norm,
-                "G/grad_norm": g_norm,
-            }
-        )
+        return self.finish_step(self.game_logs(d, g, d_norm, g_norm))

@@ -14,6 +14,14 @@ _SYSTEMS = {
     "gan": ("ganpipe.models.gan", "GAN"),
     "cgan": ("ganpipe.models.cgan", "CGAN"),
     "dcgan": ("ganpipe.models.dcgan", "DCGAN"),
+    "sngan": ("ganpipe.models.sngan", "SNGAN"),
+    "egan": ("ganpipe.models.egan", "EGAN"),
+    "multi_discriminator": ("ganpipe.models.multi_discriminator", "MultiDiscriminator"),
+    "defense_gan": ("ganpipe.models.defense_gan", "DefenseGAN"),
+    "fgan": ("ganpipe.models.fgan", "FGAN"),
+    "lsgan": ("ganpipe.models.lsgan", "LSGAN"),
+    "wgan": ("ganpipe.models.wgan", "WGAN"),
+    "wgan_gp": ("ganpipe.models.wgan_gp", "WGANGP"),
 }
 
 

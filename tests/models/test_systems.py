@@ -6,7 +6,8 @@ import tensorflow as tf
 
 import ganpipe
 from ganpipe.errors import UserError
-from ganpipe.models import dcgan, registry
+from ganpipe.layers import bodies_dcgan
+from ganpipe.models import registry
 from ganpipe.ops import losses
 from tests import harness
 
@@ -27,6 +28,13 @@ def some_labels(system, n):
 COUNTS = [
     ("gan", {"resolution": 28, "channels": 1}, 2_503_984, 1_231_441),
     ("cgan", {"resolution": 28, "channels": 1}, 2_413_984, 1_224_351),
+    (
+        "gan",
+        {"resolution": 32, "hidden": 8000, "maxout_units": 1600, "body": "cifar"},
+        89_395_072,
+        37_393_601,
+    ),
+    ("cgan", {"resolution": 28, "channels": 1, "body": "conv"}, 6_820_538, 6_688_202),
     ("dcgan", {"resolution": 64}, 12_658_432, 11_036_160),
     ("dcgan", {"resolution": 64, "nf": 64}, 3_576_704, 2_765_568),
 ]
@@ -49,9 +57,9 @@ def test_dcgan_with_5x5_kernels_has_the_count_of_the_usual_port():
 
 
 def test_dcgan_widths_double_downwards_and_are_capped():
-    assert dcgan.widths(64, 128) == [1024, 512, 256, 128]
-    assert dcgan.widths(32, 64) == [256, 128, 64]
-    assert dcgan.widths(128, 64) == [512, 512, 256, 128, 64]
+    assert bodies_dcgan.widths(64, 128) == [1024, 512, 256, 128]
+    assert bodies_dcgan.widths(32, 64) == [256, 128, 64]
+    assert bodies_dcgan.widths(128, 64) == [512, 512, 256, 128, 64]
 
 
 def test_sample_and_generate(system):
@@ -150,7 +158,7 @@ def test_dcgan_losses_are_those_of_the_ops():
     data = harness.noise(system)
     history = system.fit(data, steps_per_epoch=1, epochs=1, verbose=0).history
     images = next(iter(data))[0]
-    _, _, z, _ = harness_inputs(system, images)
+    z = latents_of_step_0(system, len(images))
     fakes = system.generator(z, training=True)
     real, fake = system.discriminate(images), system.discriminate(fakes)
     expected = losses.d_non_saturating(real, fake)
@@ -159,13 +167,12 @@ def test_dcgan_losses_are_those_of_the_ops():
     np.testing.assert_allclose(np.ravel(history["G/loss"])[0], expected, rtol=1e-5)
 
 
-def harness_inputs(system, images):
-    """The inputs of step 0, drawn again after it."""
+def latents_of_step_0(system, batch):
     step = int(system.step.numpy())
     system.step.assign(0)
-    inputs = system.step_inputs(images)
+    z, _ = system.draw_latents(batch)
     system.step.assign(step)
-    return inputs
+    return z
 
 
 @pytest.mark.parametrize("name", ["gan", "cgan"])
@@ -290,4 +297,8 @@ def test_fit_refuses_data_that_does_not_fit():
 
 
 def test_names_are_sorted_and_known():
-    assert registry.names() == ["cgan", "dcgan", "gan"]
+    known = registry.names()
+    assert known == sorted(known)
+    assert {"cgan", "dcgan", "egan", "fgan", "gan", "lsgan", "sngan", "wgan", "wgan_gp"} <= set(
+        known
+    )
