@@ -5,6 +5,8 @@ Verbs:
   eval    score a run against held-out images
   sample  write a grid of images of a run
   export  write a run as a SavedModel for TensorFlow Serving
+  defend  attack a classifier, defend it with Defense-GAN, measure both
+  study   toy experiments: divergences, landscapes, gradients, mixtures
 
 `python -m ganpipe VERB --help` explains the flags of a verb.
 """
@@ -15,7 +17,7 @@ import sys
 
 from ganpipe.cli import app
 
-VERBS = ("train", "eval", "sample", "export")
+VERBS = ("train", "eval", "sample", "export", "study", "defend")
 
 
 def main() -> None:

@@ -18,7 +18,20 @@ ALLOWED = {
     "metrics": {"ops"},
     "export": {"models"},  # for the type GANSystem only
     "configs": set(),
-    "cli": {"models", "layers", "ops", "data", "metrics", "train", "export", "configs"},
+    "defence": set(),  # attacks and classifiers work on any function of images
+    "study": {"models", "layers", "ops"},
+    "cli": {
+        "models",
+        "layers",
+        "ops",
+        "data",
+        "metrics",
+        "train",
+        "export",
+        "configs",
+        "defence",
+        "study",
+    },
 }
 ROOT_MODULES = {"errors", "config", "__init__"}
 FREE = {"errors"}  # every room may raise UserError

@@ -1,0 +1,1 @@
+"""The study kit: toy experiments that show what losses and constraints do (docs/study.md)."""
