@@ -14,6 +14,8 @@ paper's own: --config.system.latent_distribution=unit_cube --config.system.g_kee
 
 import ml_collections
 
+from ganpipe import config as config_lib
+
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Variants: "" (the paper's widths and schedule), "tiny" (narrow and short, for a laptop)."""
@@ -42,6 +44,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.optimizer.momentum = 0.5
     config.optimizer.final_momentum = 0.7
     config.optimizer.momentum_ramp = 125_000
+    config.optimizer.n_critic = 1
+
+    config.penalties = config_lib.penalties()
+    config.tips = config_lib.tips()
+    config.monitor = config_lib.monitor()
 
     config.train = ml_collections.ConfigDict()
     config.train.steps = 60_000  # 100 epochs of 600 batches

@@ -9,6 +9,8 @@ train_cond_dcgan.py) and a quarter of the paper's width, so that it trains on a 
 
 import ml_collections
 
+from ganpipe import config as config_lib
+
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Variants: "" (minutes on two cores), "tiny" (a minute on a laptop)."""
@@ -25,6 +27,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.system.name = "dcgan"
     config.system.nf = 32
     config.system.latent_dim = 100
+    config.system.latent_distribution = "normal"
+    config.system.d_norm = "batch"
+    config.system.d_dropout = 0.0
     config.system.ema_decay = 0.999
 
     config.optimizer = ml_collections.ConfigDict()
@@ -33,6 +38,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.optimizer.d_learning_rate = 2e-4
     config.optimizer.beta_1 = 0.5
     config.optimizer.beta_2 = 0.999
+    config.optimizer.n_critic = 1
+
+    config.penalties = config_lib.penalties()
+    config.tips = config_lib.tips()
+    config.monitor = config_lib.monitor()
 
     config.train = ml_collections.ConfigDict()
     config.train.steps = 5000

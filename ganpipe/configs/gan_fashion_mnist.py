@@ -8,6 +8,8 @@ momentum rises from .5 to .7, learning rate 0.1, batch 100, both players at once
 
 import ml_collections
 
+from ganpipe import config as config_lib
+
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Variants: "" (the yaml's body and schedule), "tiny" (narrow and short, for a laptop)."""
@@ -35,6 +37,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.optimizer.momentum = 0.5
     config.optimizer.final_momentum = 0.7
     config.optimizer.momentum_ramp = 125_000
+    config.optimizer.n_critic = 1
+
+    config.penalties = config_lib.penalties()
+    config.tips = config_lib.tips()
+    config.monitor = config_lib.monitor()
 
     config.train = ml_collections.ConfigDict()
     config.train.steps = 60_000  # 100 epochs of 600 batches

@@ -14,7 +14,7 @@ from ganpipe import config as config_lib
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    """Variants: "" (an hour or so on two cores), "tiny" (the standard CNN, narrow; minutes)."""
+    """Variants: "" (an hour or two on two cores), "tiny" (the narrow standard CNN; minutes)."""
     config = ml_collections.ConfigDict()
     config.name = "sngan_fashion_mnist"
 

@@ -1,8 +1,8 @@
-"""What happens between steps: checkpoints, TensorBoard, sample grids, progress bar and guard."""
+"""What happens between steps: checkpoints, TensorBoard, sample grids, progress bar."""
 
-import math
 import sys
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import tensorflow as tf
 import tqdm
 from PIL import Image
 
-from ganpipe.errors import UserError
 from ganpipe.ops import images as image_ops
 from ganpipe.train import checkpoint
 
@@ -26,18 +25,30 @@ def write_png(path: Path, sheet: np.ndarray) -> None:
     aside.rename(path)
 
 
-class _AfterStep(keras.callbacks.Callback):
-    """Calls `after(step, logs)` with the global step (1 after the first update)."""
+class AfterStep(keras.callbacks.Callback):
+    """Calls `after(step, logs)` with the global step (1 after the first update).
+
+    `close` is called when training ends in whatever way, possibly more than once.
+    """
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        """Notes the step that training starts from."""
         self.start = int(self.model.step.numpy())
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Counts the step."""
         self.after(self.start + batch + 1, logs or {})
 
     def after(self, step: int, logs: dict[str, Any]) -> None:
         """What the subclass does."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Gives back what is open."""
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Closes."""
+        self.close()
 
 
 def scalars(logs: dict[str, Any]) -> dict[str, float]:
@@ -45,30 +56,7 @@ def scalars(logs: dict[str, Any]) -> dict[str, float]:
     return {name: float(np.mean(np.asarray(value))) for name, value in logs.items()}
 
 
-class Guard(_AfterStep):
-    """Stops at the first loss that is not finite; the last good checkpoint stays.
-
-    Args:
-      directory: of the checkpoints, for the message.
-    """
-
-    def __init__(self, directory: Path):
-        super().__init__()
-        self.directory = directory
-
-    def after(self, step: int, logs: dict[str, Any]) -> None:
-        """Looks at every log of the step."""
-        for name, value in scalars(logs).items():
-            if not math.isfinite(value):
-                steps = checkpoint.list_steps(self.directory)
-                raise UserError(
-                    f"{name} is {value} at step {step}. The last checkpoint is "
-                    f"{f'step {steps[-1]}' if steps else 'none'} in {self.directory}. Try a "
-                    "smaller learning rate (config.optimizer), or train.precision=float32."
-                )
-
-
-class Checkpoints(_AfterStep):
+class Checkpoints(AfterStep):
     """Saves every `every` steps and at the end.
 
     Args:
@@ -77,20 +65,30 @@ class Checkpoints(_AfterStep):
       last: step at which training ends.
       keep: how many stay.
       is_chief: see `checkpoint.save`.
+      before: called with the step before each one; returns steps whose checkpoints must stay.
     """
 
-    def __init__(self, directory: Path, every: int, last: int, keep: int, is_chief: bool):
+    def __init__(
+        self,
+        directory: Path,
+        every: int,
+        last: int,
+        keep: int,
+        is_chief: bool,
+        before: Callable[[int], Collection[int]] = lambda step: (),
+    ):
         super().__init__()
         self.directory, self.every, self.last = directory, every, last
-        self.keep, self.is_chief = keep, is_chief
+        self.keep, self.is_chief, self.before = keep, is_chief, before
 
     def after(self, step: int, logs: dict[str, Any]) -> None:
         """Saves when it is due."""
         if step % self.every == 0 or step == self.last:
-            checkpoint.save(self.model, self.directory, self.keep, self.is_chief)
+            protect = self.before(step)
+            checkpoint.save(self.model, self.directory, self.keep, self.is_chief, protect)
 
 
-class Summaries(_AfterStep):
+class Summaries(AfterStep):
     """TensorBoard scalars every `log_every` steps, EMA grids every `sample_every`.
 
     The grid's noise is fixed: 64 images, one class a column for a conditional system, the same
@@ -98,16 +96,26 @@ class Summaries(_AfterStep):
 
     Args:
       run: run folder.
-      global_batch: images a step.
+      images_a_step: real images that a step takes, n_critic batches of them.
       log_every: steps between two points.
       sample_every: steps between two grids.
       last: step at which training ends.
+      more: gives further scalars.
     """
 
-    def __init__(self, run: Path, global_batch: int, log_every: int, sample_every: int, last: int):
+    def __init__(
+        self,
+        run: Path,
+        images_a_step: int,
+        log_every: int,
+        sample_every: int,
+        last: int,
+        more: Callable[[], dict[str, float]] = dict,
+    ):
         super().__init__()
-        self.run, self.global_batch, self.last = run, global_batch, last
+        self.run, self.images_a_step, self.last, self.more = run, images_a_step, last, more
         self.log_every, self.sample_every = log_every, sample_every
+        self.writer: Any = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Opens the event file and draws the grid before any training."""
@@ -121,13 +129,14 @@ class Summaries(_AfterStep):
         """Writes what is due."""
         if step % self.log_every == 0 or step == self.last:
             now = time.perf_counter()
-            rate = (step - self.clock_step) * self.global_batch / max(now - self.clock, 1e-9)
+            rate = (step - self.clock_step) * self.images_a_step / max(now - self.clock, 1e-9)
             values = scalars(logs) | {
                 "train/images_per_second": rate,
-                "train/images_seen": float(step * self.global_batch),
+                "train/images_seen": float(step * self.images_a_step),
                 "G/learning_rate": learning_rate(self.model.g_optimizer),
                 "D/learning_rate": learning_rate(self.model.d_optimizer),
             }
+            values |= self.more()
             with self.writer.as_default(step=step):
                 for name, value in values.items():
                     tf.summary.scalar(name, value)
@@ -149,9 +158,16 @@ class Summaries(_AfterStep):
             tf.summary.image("samples_ema", sheet[None])
         self.writer.flush()
 
-    def on_train_end(self, logs: dict | None = None) -> None:
+    def note(self, step: int, text: str) -> None:
+        """Writes a TensorBoard text."""
+        with self.writer.as_default(step=step):
+            tf.summary.text("incidents", text)
+        self.writer.flush()
+
+    def close(self) -> None:
         """Closes the event file."""
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
 
 
 def learning_rate(optimizer: Any) -> float:
@@ -160,24 +176,25 @@ def learning_rate(optimizer: Any) -> float:
     return float(np.asarray(rates()[0] if rates else optimizer.learning_rate))
 
 
-class Progress(_AfterStep):
+class Progress(AfterStep):
     """A bar on stderr: steps done, images/s, time left, the two losses.
 
     Args:
       last: step at which training ends.
-      global_batch: images a step.
+      images_a_step: real images that a step takes.
     """
 
-    def __init__(self, last: int, global_batch: int):
+    def __init__(self, last: int, images_a_step: int):
         super().__init__()
-        self.last, self.global_batch = last, global_batch
+        self.last, self.images_a_step = last, images_a_step
+        self.bar: Any = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Opens the bar where the run stands."""
         super().on_train_begin(logs)
         self.bar = tqdm.tqdm(
-            total=self.last * self.global_batch,
-            initial=self.start * self.global_batch,
+            total=self.last * self.images_a_step,
+            initial=self.start * self.images_a_step,
             unit=" images",
             unit_scale=True,
             desc="train",
@@ -187,13 +204,16 @@ class Progress(_AfterStep):
 
     def after(self, step: int, logs: dict[str, Any]) -> None:
         """Moves the bar."""
-        self.bar.update(step * self.global_batch - self.bar.n)
+        self.bar.update(step * self.images_a_step - self.bar.n)
         values = scalars(logs)
-        if not all(map(math.isfinite, values.values())):
-            self.bar.close()  # the guard's message gets a line of its own
         shown = {k: f"{values[k]:.2f}" for k in ("D/loss", "G/loss") if k in values}
         self.bar.set_postfix({"step": step, **shown}, refresh=False)
 
-    def on_train_end(self, logs: dict | None = None) -> None:
+    def note(self, step: int, text: str) -> None:
+        """Says a line above the bar."""
+        tqdm.tqdm.write(f"warning: {text}", file=sys.stderr)
+
+    def close(self) -> None:
         """Closes the bar."""
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()

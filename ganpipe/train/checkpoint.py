@@ -12,6 +12,7 @@ import re
 import shutil
 import socket
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,13 @@ def path_of(directory: Path, step: int) -> Path:
     return directory / f"step_{step:08d}"
 
 
-def save(system: "GANSystem", directory: Path, keep: int = 3, is_chief: bool = True) -> Path:
+def save(
+    system: "GANSystem",
+    directory: Path,
+    keep: int = 3,
+    is_chief: bool = True,
+    protect: Collection[int] = (),
+) -> Path:
     """Writes the whole state of `system` and drops the oldest checkpoints.
 
     Args:
@@ -56,6 +63,7 @@ def save(system: "GANSystem", directory: Path, keep: int = 3, is_chief: bool = T
       keep: how many newest checkpoints stay, at least 2 (one to fall back on).
       is_chief: False on the other workers of a multi-worker job, which must take part in reading
         the variables but leave no files.
+      protect: steps whose checkpoints stay, beside the newest.
 
     Returns:
       The checkpoint's folder.
@@ -65,7 +73,7 @@ def save(system: "GANSystem", directory: Path, keep: int = 3, is_chief: bool = T
     directory.mkdir(parents=True, exist_ok=True)
     aside = directory / f".writing_{step:08d}_{socket.gethostname()}_{os.getpid()}"
     try:
-        return _save(system, directory, aside, final, keep, is_chief)
+        return _save(system, directory, aside, final, keep, is_chief, protect)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"cannot write the checkpoint {final}: {error}") from error
     finally:
@@ -79,7 +87,13 @@ def sweep(directory: Path) -> None:
 
 
 def _save(
-    system: "GANSystem", directory: Path, aside: Path, final: Path, keep: int, is_chief: bool
+    system: "GANSystem",
+    directory: Path,
+    aside: Path,
+    final: Path,
+    keep: int,
+    is_chief: bool,
+    protect: Collection[int],
 ) -> Path:
     aside.mkdir()
     tf.train.Checkpoint(**system.state()).write(str(aside / "state"))
@@ -98,7 +112,8 @@ def _save(
         if other > step:  # damaged ones that the run fell back behind; they must not count
             shutil.rmtree(path_of(directory, other))
     for old in list_steps(directory)[: -max(keep, 2)]:
-        shutil.rmtree(path_of(directory, old))
+        if old not in protect:
+            shutil.rmtree(path_of(directory, old))
     return final
 
 

@@ -74,34 +74,55 @@ def feed(
     strategy: tf.distribute.Strategy,
     read: Callable[[tuple[int, int]], tf.data.Dataset],
     batch_size: int,
+    per_step: int = 1,
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """Global batches as Keras' `fit` takes them under a strategy.
+    """What each train step takes, as Keras' `fit` wants it under a strategy.
 
     Every worker decodes only what its own replicas train on: replica r of R gets rows r B / R to
-    (r + 1) B / R - 1 of the batch of B that one replica would get.
+    (r + 1) B / R - 1 of each batch of B that one replica would get. `per_step` batches in a row
+    make one element, one after another along axis 0.
 
     Args:
       strategy: from `make`.
       read: `ganpipe.data.load` as a function of its `shard`: (index, count) -> that slice of every
         batch, without end.
       batch_size: the global one, B; divides by the replicas.
+      per_step: batches that a train step takes, n_critic.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
-        return read((0, 1))
+        return _joined(read((0, 1)), per_step, 1)
 
     def slices(context: tf.distribute.InputContext) -> tf.data.Dataset:
         stream = read((context.input_pipeline_id, context.num_input_pipelines))
         local = replicas // context.num_input_pipelines
-        if local == 1:
-            return stream
-        # A worker's replicas take turns at its stream. TensorFlow must be told that it stays
-        # endless, or it allows for an empty last batch and forgets the static batch size.
-        stream = stream.rebatch(batch_size // replicas, drop_remainder=True)
-        stream = stream.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-        return stream.prefetch(local)
+        # A worker's replicas take turns at its stream.
+        return _joined(stream, per_step, local)
 
     return strategy.distribute_datasets_from_function(slices)
+
+
+def _joined(stream: tf.data.Dataset, count: int, parts: int) -> tf.data.Dataset:
+    """Joins `count` batches in a row, then hands each of `parts` its own rows of all of them.
+
+    With batches of rows a0 b0, a1 b1 (count 2, parts 2): a0 a1, then b0 b1.
+    """
+    if count == parts == 1:
+        return stream
+
+    def split(*features: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def cut(x: tf.Tensor) -> tf.Tensor:  # (count, parts rows, ...) -> (parts, count rows, ...)
+            rows = x.shape[1] // parts
+            x = tf.reshape(x, [count, parts, rows, *x.shape[2:]])
+            x = tf.transpose(x, [1, 0, *range(2, len(x.shape))])
+            return tf.reshape(x, [parts, count * rows, *x.shape[3:]])
+
+        return tuple(cut(x) for x in features)
+
+    stream = stream.batch(count, drop_remainder=True).map(split).unbatch()
+    # TensorFlow must be told that it stays endless, or it allows for an empty last batch.
+    stream = stream.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    return stream.prefetch(parts)
 
 
 def largest_replica_difference(strategy: tf.distribute.Strategy, variables: list[Any]) -> float:

@@ -1,5 +1,6 @@
 """Train a system from a config, or continue a run that stopped: `train(config, workdir)`."""
 
+import difflib
 import functools
 import inspect
 import sys
@@ -9,16 +10,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from ganpipe import config as config_lib
 from ganpipe import data as data_lib
 from ganpipe.errors import UserError
 from ganpipe.models import registry
 from ganpipe.ops import images as image_ops
-from ganpipe.train import callbacks, checkpoint, distribute, run_folder
+from ganpipe.train import (
+    callbacks,
+    checkpoint,
+    distribute,
+    monitor,
+    monitor_journal,
+    monitor_probe,
+    run_folder,
+)
 
 if TYPE_CHECKING:
     from ganpipe.models.base import GANSystem
 
 PRECISIONS = ("float32", "mixed_bfloat16")
+SECTIONS = ("name", "data", "system", "optimizer", "penalties", "tips", "monitor", "train")
+FOREIGN = ("pipeline",)  # sections that others read
 
 
 def validate(config: Any, info: "data_lib.DatasetInfo") -> None:
@@ -27,6 +39,14 @@ def validate(config: Any, info: "data_lib.DatasetInfo") -> None:
     Raises:
       UserError: names the key, what it holds and what it could hold.
     """
+    for section in config:
+        if section not in SECTIONS + FOREIGN:
+            close = difflib.get_close_matches(section, SECTIONS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise UserError(
+                f"config.{section}: unknown section.{hint} Known: {', '.join(SECTIONS)}."
+            )
+    monitor.settings(config.get("monitor"))
     train, data = config.train, config.data
     positive = ("steps", "batch_size", "steps_per_execution", "checkpoint_every", "log_every")
     for key in (*positive, "sample_every"):
@@ -72,6 +92,10 @@ def validate(config: Any, info: "data_lib.DatasetInfo") -> None:
             f"--config.data.conditional=True: {info.dir} has no labels. Prepare it from class "
             "sub-folders, or set --config.data.conditional=False."
         )
+    n_critic = config.optimizer.get("n_critic", 1)
+    if not isinstance(n_critic, int) or n_critic < 1:
+        raise UserError(f"--config.optimizer.n_critic={n_critic}: expected 1 or more.")
+    # A step's n_critic batches may run across the border of two epochs.
     count = info.count("train")
     if count < train.batch_size:
         raise UserError(
@@ -80,8 +104,18 @@ def validate(config: Any, info: "data_lib.DatasetInfo") -> None:
         )
 
 
-def build(config: Any, info: "data_lib.DatasetInfo") -> "GANSystem":
-    """Creates and compiles the system of a config, inside the current strategy's scope."""
+def build(config: Any, info: "data_lib.DatasetInfo", seed: int | None = None) -> "GANSystem":
+    """Creates and compiles the system of a config, inside the current strategy's scope.
+
+    Args:
+      config: as in `ganpipe/configs`; `penalties` and `tips` may be missing.
+      info: of the data.
+      seed: of the latents and all else that is drawn in training; `train.seed` when None. The
+        initial weights are always those of `train.seed`.
+
+    Raises:
+      UserError: a setting that the system does not have.
+    """
     arguments = {k: v for k, v in config.system.items() if k != "name"}
     system = registry.create(
         config.system.name,
@@ -93,17 +127,24 @@ def build(config: Any, info: "data_lib.DatasetInfo") -> "GANSystem":
         **arguments,
     )
     takes = set(inspect.signature(system.compile).parameters)
-    takes -= {"seed", "g_optimizer", "d_optimizer", "keras_arguments"}
+    sections = {k: dict(config[k]) for k in ("penalties", "tips") if k in config}
+    for section in sections:
+        if section not in takes:
+            raise UserError(f"config.{section}: {system.system_name} has no such section.")
+    takes -= {"seed", "g_optimizer", "d_optimizer", "keras_arguments", "penalties", "tips"}
     unknown = sorted(set(config.optimizer) - takes)
     if unknown:
+        close = difflib.get_close_matches(unknown[0], takes, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(
-            f"config.optimizer.{unknown[0]}: {system.system_name} has no such setting; it takes "
-            f"{', '.join(sorted(takes))}."
+            f"config.optimizer.{unknown[0]}: {system.system_name} has no such setting.{hint} It "
+            f"takes {', '.join(sorted(takes))}."
         )
     system.compile(
-        seed=config.train.seed,
+        seed=config.train.seed if seed is None else seed,
         steps_per_execution=config.train.steps_per_execution,
         **config.optimizer,
+        **sections,
     )
     return system
 
@@ -129,7 +170,8 @@ def train(
       The trained system.
 
     Raises:
-      UserError: any input that cannot be used, before any work.
+      UserError: any input that cannot be used, before any work; a breach at which the health
+        monitor stops (`config.monitor`).
     """
     if not (data_dir or config.data.dir):
         raise UserError("--data is missing: the folder that `python -m pipeline.prepare` wrote.")
@@ -137,6 +179,13 @@ def train(
     info = data_lib.info(data_dir or config.data.dir)
     validate(config, info)
     run_folder.check(workdir, config, info.fingerprint)
+    settings = monitor.settings(config.get("monitor"))
+    goes_back = [k for k in settings["actions"] if monitor.action_of(settings, k) == "rollback"]
+    if strategy == "multi_worker" and goes_back:
+        raise UserError(
+            f"config.monitor: {goes_back[0]} is to roll back, which --strategy=multi_worker cannot "
+            "do; expected warn or stop."
+        )
     distribution = distribute.make(strategy, logical_cpus)
     replicas = distribution.num_replicas_in_sync
     if config.train.batch_size % replicas:
@@ -146,12 +195,38 @@ def train(
         )
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    with distribution.scope():
-        system = build(config, info)
+    # A rollback is nothing but a restart: it leaves `fit`, and what a killed process would find in
+    # the run folder is all that it goes on with.
+    while True:
+        try:
+            return _stretch(config, settings, workdir, info, distribution)
+        except monitor.RolledBack:
+            continue
+
+
+def _stretch(
+    config: Any,
+    settings: dict[str, Any],
+    workdir: Path,
+    info: "data_lib.DatasetInfo",
+    distribution: tf.distribute.Strategy,
+) -> "GANSystem":
+    """Trains from where the run folder stands to the end.
+
+    Raises:
+      RolledBack: the run folder stands at an older checkpoint now.
+    """
     chief = distribute.is_chief(distribution)
     directory = workdir / "checkpoints"
+    journal = monitor_journal.Journal(workdir, chief)
+    journal.settle()
+    seed = journal.seed(config.train.seed)
+    with distribution.scope():
+        system = build(config, info, seed)
+    rates = monitor_journal.base_rates(system.state())
     found = checkpoint.newest(directory)
     start = checkpoint.restore(system, found) if found else 0
+    monitor_journal.scale_rates(rates, journal.lr_scale)
     last = config.train.steps
     if start >= last:
         print(f"{workdir}: already at step {start} of {last}; nothing to train", file=sys.stderr)
@@ -168,33 +243,65 @@ def train(
             print(f"continuing {workdir} at step {start} of {last}", file=sys.stderr)
     if start == 0:
         _first_look(system, config, info, workdir, chief)
-    batch = config.train.batch_size
+    batch, n_critic = config.train.batch_size, system.n_critic
     read = functools.partial(
         data_lib.load,
         info.dir,
         config.data.resolution,
         batch,
         "train",
-        config.train.seed,
-        start_step=start,
+        seed,
+        start_step=start * n_critic,
     )
-    dataset = distribute.feed(distribution, lambda shard: read(shard=shard), batch)
-    # In this order: the bar closes before the guard speaks, and nothing bad is saved after it.
-    watchers: list[Any] = [callbacks.Progress(last, batch)] if chief else []
-    watchers += [
-        callbacks.Guard(directory),
-        callbacks.Checkpoints(
-            directory, config.train.checkpoint_every, last, config.train.keep_checkpoints, chief
-        ),
-    ]
-    if chief:
-        every = (config.train.log_every, config.train.sample_every)
-        watchers.append(callbacks.Summaries(workdir, batch, *every, last))
-    system.fit(dataset, epochs=1, steps_per_epoch=last - start, verbose=0, callbacks=watchers)
+    dataset = distribute.feed(distribution, lambda shard: read(shard=shard), batch, n_critic)
+    watchers = _watchers(config, settings, workdir, info, system, journal, chief)
+    try:
+        system.fit(dataset, epochs=1, steps_per_epoch=last - start, verbose=0, callbacks=watchers)
+    finally:
+        for watcher in watchers:  # Keras closes them only where `fit` ends well
+            watcher.close()
     drift = distribute.largest_replica_difference(distribution, system.variables)
     if drift > 0:
         raise RuntimeError(f"replicas have drifted apart by {drift}: please report this as a bug")
     return system
+
+
+def _watchers(
+    config: Any,
+    settings: dict[str, Any],
+    workdir: Path,
+    info: "data_lib.DatasetInfo",
+    system: "GANSystem",
+    journal: monitor_journal.Journal,
+    chief: bool,
+) -> list[callbacks.AfterStep]:
+    """Callbacks in their order: nothing bad is saved after the monitor has spoken."""
+    train, conditional = config.train, bool(system.num_classes)
+    images = train.batch_size * system.n_critic
+    yardstick = monitor_probe.reference(info, config.data.resolution, conditional)
+    watch = monitor.Monitor(
+        workdir,
+        config_lib.to_dict(config) | {"monitor": settings},
+        journal,
+        monitor_probe.Probe(system, yardstick),
+        system.objective,
+        chief,
+    )
+    saver = callbacks.Checkpoints(
+        workdir / "checkpoints",
+        train.checkpoint_every,
+        train.steps,
+        train.keep_checkpoints,
+        chief,
+        before=watch.before_save,
+    )
+    if not chief:
+        return [watch, saver]
+    bar = callbacks.Progress(train.steps, images)
+    every = (train.log_every, train.sample_every)
+    summaries = callbacks.Summaries(workdir, images, *every, train.steps, watch.scalars)
+    watch.listeners += [bar.note, summaries.note]
+    return [bar, watch, saver, summaries]
 
 
 def _first_look(

@@ -7,8 +7,11 @@ RUN/checkpoints/    see ganpipe.train.checkpoint
 RUN/tensorboard/    event files
 RUN/samples/        EMA sample grids from fixed noise, step_00000500.png
 RUN/reals.png       a grid of training images
+RUN/monitor.json    see ganpipe.train.monitor_journal
+RUN/incidents/      a folder for every breach, see ganpipe.train.incident
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 # Keys that may change when a run is continued: they steer how long and how often, not what.
 FREE_KEYS = (
     "name",
+    "monitor",
     "data.dir",
     "train.steps",
     "train.checkpoint_every",
@@ -111,6 +115,11 @@ def check(workdir: Path, config: Any, data_fingerprint: str) -> None:
         )
 
 
+@functools.cache  # half a second; a run that goes back asks again
+def _packages() -> str:
+    return "\n".join(sorted({f"{d.name}=={d.version}" for d in metadata.distributions()})) + "\n"
+
+
 def write(
     workdir: Path, config: Any, system: "GANSystem", data_dir: Path, data_fingerprint: str
 ) -> None:
@@ -131,8 +140,7 @@ def write(
     arguments = {k: v for k, v in system.get_config().items() if k != "precision"}
     description = {"name": system.system_name, "arguments": arguments}
     write_text(workdir / "system.json", json.dumps(description, indent=1) + "\n")
-    packages = sorted({f"{d.name}=={d.version}" for d in metadata.distributions()})
-    write_text(workdir / "environment.txt", "\n".join(packages) + "\n")
+    write_text(workdir / "environment.txt", _packages())
 
 
 def load(run_dir: str | os.PathLike) -> "GANSystem":

@@ -56,7 +56,9 @@ def run(out: Path, *, config: Any, data_dir: Path, strategy: str = "none") -> Ma
         "generator_parameters": int(system.generator.count_params()),
         "discriminator_parameters": int(system.discriminator.count_params()),
         "steps": int(config.train.steps),
-        "images_seen": int(config.train.steps * config.train.batch_size),
+        "images_seen": int(
+            config.train.steps * config.train.batch_size * config.optimizer.get("n_critic", 1)
+        ),
         "config_fingerprint": record["fingerprint"],
         "data_fingerprint": record["data_fingerprint"],
         "commit": record.get("commit"),

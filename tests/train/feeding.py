@@ -52,6 +52,7 @@ def train(folder, run, kind, logical_cpus=0):
     }
     made = ml_collections.ConfigDict(config.load("dcgan_fashion_mnist", values).to_dict())
     made.system.norm = "none"  # statistics over half a batch are others
+    made.optimizer.n_critic = 2
     system = loop.train(made, run, data_dir=folder, strategy=kind, logical_cpus=logical_cpus)
     networks = (system.generator, system.discriminator)
     return {f"v{i}": w for i, w in enumerate(w for n in networks for w in n.get_weights())}

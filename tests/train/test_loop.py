@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import ganpipe
 from ganpipe.errors import UserError
-from ganpipe.train import callbacks, checkpoint, loop, run_folder
+from ganpipe.train import checkpoint, loop, monitor, monitor_journal, run_folder
 from tests import harness
 
 
@@ -172,8 +172,11 @@ def test_load_without_a_run(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    guard = callbacks.Guard(tmp_path)
-    guard.set_model(harness.small("dcgan"))
+    system = harness.small("dcgan")
+    values = {"monitor": monitor.settings({"action": "off"})}
+    journal = monitor_journal.Journal(tmp_path)
+    guard = monitor.Monitor(tmp_path, values, journal, None, system.objective)
+    guard.set_model(system)
     guard.on_train_begin()
     guard.on_train_batch_end(0, {"D/loss": np.float32([1.0])})
     with pytest.raises(UserError, match="D/loss is nan at step 2"):
