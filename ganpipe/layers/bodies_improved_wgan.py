@@ -46,12 +46,15 @@ class BiasAdd(keras.layers.Layer):
     """Adds one trainable number a channel, 0 at the start."""
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the (C,) bias."""
         self.bias = self.add_weight(name="bias", shape=(input_shape[-1],), initializer="zeros")
 
     def call(self, inputs: Any) -> Any:
+        """(..., C) -> the same shape."""
         return inputs + self.bias
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
+        """The input's shape."""
         return input_shape
 
 
