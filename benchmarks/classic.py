@@ -35,7 +35,7 @@ ROWS = {
     "dcgan": ("dcgan_fashion_mnist", {"data.conditional": False, **NARROW}),
     "wgan": ("wgan_fashion_mnist", NARROW),
     "wgan_gp": ("wgan_gp_fashion_mnist", {"system.dim": 16, **BATCH}),
-    "sngan": ("sngan_fashion_mnist:tiny", BATCH),
+    "sngan": ("sngan_fashion_mnist:tiny", {"data.conditional": False, **BATCH}),
     "lsgan": ("lsgan_fashion_mnist", NARROW),
     "hinge": ("hinge_fashion_mnist", NARROW),
     **{

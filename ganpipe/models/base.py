@@ -127,9 +127,13 @@ class GANSystem(keras.Model):
         self.objective, self.n_critic = objective, n_critic
         if objective.weights["lecam"] and not hasattr(self, "logit_average"):
             self.logit_average = self.add_weight(
-                name="logit_average", shape=(2,), initializer="zeros", trainable=False
+                name="logit_average",
+                shape=(2,),
+                initializer="zeros",
+                trainable=False,
+                aggregation="mean",  # replicas see other logits; the average of them is kept
             )
-        if objective.tips["replay"] and not hasattr(self, "replay_pool"):
+        if objective.tips["replay"]:
             shape = (self.resolution, self.resolution, self.channels)
             self.replay_pool = replay.ReplayPool(
                 objective.tips["replay_pool"], shape, objective.tips["replay"]

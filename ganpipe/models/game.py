@@ -160,9 +160,25 @@ def generator_terms(
         near_fakes=_near_fakes(system, "zcr_g", z, fake_labels, draw),
     )
     if weight := system.objective.weights["orthogonal"]:
-        kernels = [v for v in system.generator.trainable_variables if len(v.shape) > 1]
-        loss += weight * tf.add_n([penalties.orthogonality(v.value) for v in kernels])
+        loss += weight * tf.add_n([penalties.orthogonality(k) for k in kernels(system.generator)])
     return GeneratorTerms(loss, logits)
+
+
+def kernels(network: keras.Model) -> list[tf.Tensor]:
+    """Kernels of dense and convolution layers with the output channels last.
+
+    Tables that are no kernels, such as the gains of conditional batch normalisation, are left out.
+    """
+    found = []
+    for layer in network._flatten_layers():
+        kernel = getattr(layer, "kernel", None)
+        if kernel is None or len(kernel.shape) < 2 or not kernel.trainable:
+            continue
+        kernel = tf.convert_to_tensor(kernel)
+        if isinstance(layer, keras.layers.Conv2DTranspose):  # (k, k, out, in)
+            kernel = tf.transpose(kernel, [0, 1, 3, 2])
+        found.append(kernel)
+    return found
 
 
 def _near_fakes(
@@ -172,7 +188,8 @@ def _near_fakes(
         return None
     seed = tf.random.experimental.stateless_fold_in(system.draw_seed(draw), 20)
     radius = system.objective.weights["zcr_radius"]
-    return system.fake_images(z + radius * tf.random.stateless_normal(tf.shape(z), seed), labels)
+    near = z + radius * tf.random.stateless_normal(tf.shape(z), seed)
+    return system.fake_images(near, labels, draw)
 
 
 def replayed(
@@ -191,27 +208,31 @@ def game_logs(
     system: "GANSystem", d: CriticTerms, g: GeneratorTerms, d_norm: tf.Tensor, g_norm: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """The scalars that every system logs, of its last critic update and its G update."""
+    objective = system.objective
     real, fake = tf.reduce_mean(d.real_logits), tf.reduce_mean(d.fake_logits)
     logs = {
         "D/loss": d.loss,
         "G/loss": g.loss,
-        "D/acc_real": tf.reduce_mean(tf.cast(d.real_logits > 0, tf.float32)),
-        "D/acc_fake": tf.reduce_mean(tf.cast(d.fake_logits < 0, tf.float32)),
         "D/logit_real": real,
         "D/logit_fake": fake,
         "D/logit_gap": real - fake,
         "D/grad_norm": d_norm,
         "G/grad_norm": g_norm,
     }
+    if objective.border is not None:
+        right = tf.cast(d.real_logits > objective.border, tf.float32)
+        logs["D/acc_real"] = tf.reduce_mean(right)
+        right = tf.cast(d.fake_logits < objective.border, tf.float32)
+        logs["D/acc_fake"] = tf.reduce_mean(right)
     if d.penalty is not None:
         logs["D/penalty"] = d.penalty
     if d.gradient_norm is not None:
         logs["D/gp_norm"] = d.gradient_norm
-    if system.objective.probabilities:
+    if objective.probabilities:
         logs["D/real"] = tf.reduce_mean(tf.sigmoid(d.real_logits))
         logs["D/fake"] = tf.reduce_mean(tf.sigmoid(d.fake_logits))
-    if system.objective.loss_name == "wasserstein":
-        logs["D/distance"] = -d.adversarial
+    if objective.loss_name == "wasserstein":
+        logs["D/distance"] = -d.adversarial / objective.d_scale
     return logs
 
 

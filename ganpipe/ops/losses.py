@@ -233,6 +233,15 @@ RELATIVISTIC = ("rsgan", "rasgan", "ralsgan", "rahinge")
 PROBABILITIES = ("minimax", "non_saturating", "fgan_gan", "fgan_gan_alt", "fgan_js", "fgan_js_alt")
 
 
+def border(name: str) -> float | None:
+    """The logit above which D takes an image for real; None where single logits mean nothing."""
+    if name in RELATIVISTIC or name == "wasserstein":
+        return None
+    if name == "least_squares":
+        return 0.5
+    return 1.0 if name in ("fgan_kl", "fgan_kl_alt") else 0.0
+
+
 def d_targets(
     name: str,
     real_logits: tf.Tensor,

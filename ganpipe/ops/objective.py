@@ -5,7 +5,9 @@ when the objective is made. The arithmetic of the terms is in `losses` and `pena
 """
 
 import difflib
-from collections.abc import Callable, Mapping
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -48,8 +50,36 @@ def _settings(
             close = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise UserError(f"{section}.{name}: unknown.{hint} Known: {', '.join(known)}.")
-        values[name] = value
+        values[name] = _checked(f"{section}.{name}", known[name], value)
     return values
+
+
+def _checked(key: str, default: Any, value: Any) -> Any:
+    """`value` where it is of the kind of `default`.
+
+    Raises:
+      UserError: another kind, or a number that is not finite.
+    """
+    if isinstance(default, str):
+        if isinstance(value, str):
+            return value
+        raise UserError(f"{key}: {value!r}; expected a word.")
+    if isinstance(default, tuple):
+        pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+        if len(pair) == len(default) and all(_is_number(v) for v in pair):
+            return pair
+        raise UserError(f"{key}: {value!r}; expected two numbers, such as (0.7, 1.2).")
+    whole = isinstance(default, int)
+    if not _is_number(value) or (whole and value != int(value)):
+        raise UserError(f"{key}: {value!r}; expected a {'whole' if whole else 'finite'} number.")
+    return int(value) if whole else float(value)
+
+
+def _is_number(value: Any) -> bool:
+    """True for finite ints and floats."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    return math.isfinite(value)
 
 
 class Objective:
@@ -82,6 +112,7 @@ class Objective:
         self.loss_name, self.d_scale = loss, d_scale
         self.relativistic = loss in losses.RELATIVISTIC
         self.probabilities = loss in losses.PROBABILITIES
+        self.border = losses.border(loss)
         self.weights = _settings(
             "penalties", PENALTIES, dict(default_penalties or {}) | dict(penalties or {})
         )
@@ -131,6 +162,11 @@ class Objective:
                 "this loss has no targets to smooth. Use one of "
                 f"{', '.join(losses.TARGETED)}, or leave the targets at 1 and 0."
             )
+        if self.weights["zcr_d"] and self.tips["replay"]:
+            raise UserError(
+                "penalties.zcr_d with tips.replay: zCR compares D on G(z) and on G(z + dz), and "
+                "replayed fakes have no z. Set one of them to 0."
+            )
         if self.relativistic and self.tips["top_k_gamma"] < 1.0:
             raise UserError(
                 f"tips.top_k_gamma with loss {self.loss_name!r}: a relativistic loss compares "
@@ -148,8 +184,7 @@ class Objective:
         """Tells the objective whether rows of a batch meet in D.
 
         Raises:
-          UserError: a per-row gradient penalty on a discriminator with batch normalisation, or
-            one fused pass asked for there.
+          UserError: a per-row gradient penalty on a discriminator with batch normalisation.
         """
         self.rows_meet = rows_meet
         on = [name for name in PER_ROW if self.weights[name]]
@@ -300,9 +335,11 @@ class Objective:
             changed = _flat(on_fake(penalties.flip_and_shift(fake_images, draw(5))))
             terms.append(w["bcr"] * penalties.consistency(fake, changed))
         if w["zcr_d"]:
+            near_fakes = self._noisy(near_fakes, seed, step, 1)  # the noise of the fakes
             terms.append(w["zcr_d"] * penalties.consistency(fake, _flat(on_fake(near_fakes))))
         if w["lecam"]:
-            terms.append(w["lecam"] * penalties.lecam(real, fake, logit_average))
+            on = tf.cast(tf.cast(step, tf.int64) >= w["lecam_start"], real.dtype)
+            terms.append(on * w["lecam"] * penalties.lecam(real, fake, logit_average))
         penalty = tf.add_n(terms) if terms else None
         loss = adversarial if penalty is None else adversarial + penalty
         return CriticTerms(loss, adversarial, penalty, gradient_norm, real, fake)

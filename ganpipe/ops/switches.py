@@ -18,6 +18,7 @@ PENALTIES = {
     "zcr_radius": 0.05,  # standard deviation of dz
     "orthogonal": 0.0,  # of G's kernels; BigGAN's 1e-4
     "lecam": 0.0,  # 0.3
+    "lecam_start": 1000,  # step from which LeCam counts; the averages move before it
     "clip": 0.0,  # D's weights to [-clip, clip] before each update; WGAN's 0.01
 }
 TIPS = {

@@ -99,7 +99,7 @@ RECIPES = {
         "egan (hinge, spectral norm)",
         "egan",
         {"width": WIDTH, "latent_dim": LATENTS, "norm": "spectral"},
-        {"loss": "hinge"},
+        {"loss": "hinge", "gamma": 2.0},  # the toys' beta of 1 is of the squared norm
         steps=10_000,
         betas=(0.0, 0.9),
     ),

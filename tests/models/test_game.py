@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from ganpipe.errors import UserError
 from ganpipe.layers import replay
+from ganpipe.models import game
 from ganpipe.ops import losses
 from tests import harness
 
@@ -33,7 +34,7 @@ PENALTIES = ["gp", "gp_one_sided", "gp_zero", "r1", "r2", "dragan", "cr", "bcr",
 
 @pytest.mark.parametrize("name", PENALTIES)
 def test_any_penalty_reaches_the_loss_of_d(name):
-    arguments = {"penalties": {name: 1.0}, **EAGER}
+    arguments = {"penalties": {name: 1.0, "lecam_start": 0}, **EAGER}
     system = harness.small("dcgan", d_norm="none", resolution=16, compile_arguments=arguments)
     if name == "gp_one_sided":  # gradients below 1 cost nothing: make them larger
         for variable in system.discriminator.trainable_variables:
@@ -54,6 +55,16 @@ def test_penalties_of_g_reach_its_loss(name, sign):
         system = harness.small("dcgan", norm="none", compile_arguments=arguments)
         results.append(np.ravel(train(system, steps=1)["G/loss"])[0])
     assert sign * (results[1] - results[0]) > 1e-6
+
+
+def test_orthogonality_is_of_kernels_with_output_channels_last():
+    system = harness.small("dcgan", num_classes=3)
+    shapes = [tuple(k.shape) for k in game.kernels(system.generator)]
+    assert shapes == [(6 + 3, 64), (4, 4, 4 + 3, 1)]
+    system = harness.small("sngan", resolution=32, num_classes=3, body="resnet", nf=4)
+    tables = {(3, 4)}  # gains and offsets of conditional batch normalisation
+    assert tables <= {tuple(v.shape) for v in system.generator.trainable_variables}
+    assert not tables & {tuple(k.shape) for k in game.kernels(system.generator)}
 
 
 def test_clip_is_applied_before_the_update_of_any_system():

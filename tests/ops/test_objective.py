@@ -141,8 +141,12 @@ def test_penalties_are_weighted_and_added():
     np.testing.assert_allclose(gp.gradient_norm, 3 / 4, rtol=1e-5)
     both = d(Objective("wasserstein", penalties={"r1": 10.0, "r2": 2.0}))
     np.testing.assert_allclose(both.penalty, (10 + 2) / 2 * 9 / 16, rtol=1e-5)
+    off = d(Objective(penalties={"lecam": 0.3}), logit_average=tf.constant([0.2, -0.1]))
+    np.testing.assert_allclose(off.penalty, 0.0)  # before step 1000
     lecam = d(
-        Objective(penalties={"lecam": 0.3}), logit_average=tf.constant([0.2, -0.1], tf.float32)
+        Objective(penalties={"lecam": 0.3}),
+        step=tf.constant(1000, tf.int64),
+        logit_average=tf.constant([0.2, -0.1], tf.float32),
     )
     expected = np.mean(np.maximum(R + 0.1, 0) ** 2) + np.mean(np.maximum(0.2 - F, 0) ** 2)
     np.testing.assert_allclose(lecam.penalty, 0.3 * expected, rtol=1e-5)
@@ -166,6 +170,15 @@ BAD = [
     ({"tips": {"separate_batches": "maybe"}}, "auto, yes or no"),
     ({"loss": "hinge", "tips": {"label_smoothing": 0.1}}, "no targets to smooth"),
     ({"loss": "rasgan", "tips": {"top_k_gamma": 0.9}}, "relativistic"),
+    ({"penalties": {"zcr_d": 1.0}, "tips": {"replay": 0.5}}, "have no z"),
+    ({"tips": {"real_target": 0.9}}, "expected two numbers"),
+    ({"tips": {"real_target": ("a", "b")}}, "expected two numbers"),
+    ({"tips": {"fake_target": (0.0, 0.1, 0.2)}}, "expected two numbers"),
+    ({"tips": {"label_smoothing": "0.1"}}, "expected a finite number"),
+    ({"tips": {"instance_noise": float("nan")}}, "expected a finite number"),
+    ({"tips": {"top_k_every": 1.5}}, "expected a whole number"),
+    ({"penalties": {"gp": float("inf")}}, "expected a finite number"),
+    ({"tips": {"separate_batches": 1}}, "expected a word"),
 ]
 
 
