@@ -69,7 +69,7 @@ def sngan32() -> str:
         "| contestant | seconds for one D and one G update, median (rounds) |",
         "| --- | --- |",
     ]
-    for name, seconds in record["seconds"].items():
+    for name, seconds in record["seconds_per_step"].items():
         each = ", ".join(f"{s:.2f}" for s in seconds)
         parts.append(f"| {name} | {statistics.median(seconds):.2f} ({each}) |")
     return "\n".join(parts)
