@@ -15,6 +15,7 @@ from ganpipe import data as data_lib
 from ganpipe.errors import UserError
 from ganpipe.models import registry
 from ganpipe.ops import images as image_ops
+from ganpipe.ops import switches
 from ganpipe.train import (
     callbacks,
     checkpoint,
@@ -102,6 +103,17 @@ def validate(config: Any, info: "data_lib.DatasetInfo") -> None:
             f"--config.train.batch_size={train.batch_size}: {info.dir} has only {count} training "
             "images; expected a batch no larger than that."
         )
+    tips = _tips(config)
+    if tips["replay"] > 0 and train.batch_size > tips["replay_pool"]:
+        raise UserError(
+            f"--config.tips.replay_pool={tips['replay_pool']}: expected at least "
+            f"train.batch_size={train.batch_size} images."
+        )
+
+
+def _tips(config: Any) -> dict[str, Any]:
+    """The `tips` section with what it lacks."""
+    return switches.TIPS | dict(config.get("tips") or {})
 
 
 def build(config: Any, info: "data_lib.DatasetInfo", seed: int | None = None) -> "GANSystem":
@@ -149,6 +161,17 @@ def build(config: Any, info: "data_lib.DatasetInfo", seed: int | None = None) ->
     return system
 
 
+def _check_slices(system: "GANSystem", batch: int) -> None:
+    """Refuses a replica's batch that a system's discriminators cannot share out equally."""
+    count = len(system.critics) if getattr(system, "own_slices", False) else 1
+    if batch % count:
+        raise UserError(
+            f"--config.train.batch_size: {batch} images on a replica do not divide into slices for "
+            f"{count} discriminators; expected a multiple of {count}, another "
+            "system.discriminators, or optimizer.own_slices=False."
+        )
+
+
 def train(
     config: Any,
     workdir: str | Path,
@@ -180,7 +203,7 @@ def train(
     validate(config, info)
     run_folder.check(workdir, config, info.fingerprint)
     settings = monitor.settings(config.get("monitor"))
-    goes_back = [k for k in settings["actions"] if monitor.action_of(settings, k) == "rollback"]
+    goes_back = monitor.returning(settings)
     if strategy == "multi_worker" and goes_back:
         raise UserError(
             f"config.monitor: {goes_back[0]} is to roll back, which --strategy=multi_worker cannot "
@@ -192,6 +215,11 @@ def train(
         raise UserError(
             f"--config.train.batch_size={config.train.batch_size} is the global batch; it must "
             f"divide by the {replicas} replicas of --strategy={strategy}."
+        )
+    if replicas > 1 and _tips(config)["replay"] > 0:
+        raise UserError(
+            f"--config.tips.replay={config.tips.replay}: the pool of past fakes works on one "
+            f"replica, --strategy={strategy} has {replicas}; set tips.replay=0 or --strategy=none."
         )
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -223,6 +251,7 @@ def _stretch(
     seed = journal.seed(config.train.seed)
     with distribution.scope():
         system = build(config, info, seed)
+    _check_slices(system, config.train.batch_size // distribution.num_replicas_in_sync)
     rates = monitor_journal.base_rates(system.state())
     found = checkpoint.newest(directory)
     start = checkpoint.restore(system, found) if found else 0

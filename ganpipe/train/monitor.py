@@ -68,6 +68,11 @@ def action_of(values: Mapping[str, Any], kind: str) -> str:
     return "stop" if kind == "nan" and action in ("warn", "off") else action
 
 
+def returning(values: Mapping[str, Any]) -> list[str]:
+    """Kinds whose action is to roll back: only these make a checkpoint unfit to return to."""
+    return [kind for kind in values["actions"] if action_of(values, kind) == "rollback"]
+
+
 class RolledBack(Exception):  # noqa: N818 (no error: a way out of `fit`)
     """Training left `fit` to go on from an older checkpoint; the journal has all that is needed."""
 
@@ -97,6 +102,7 @@ class Monitor(callbacks.AfterStep):
         self.run, self.config, self.journal, self.probe = run, config, journal, probe
         self.is_chief = is_chief
         self.settings = config["monitor"]
+        self.going_back = returning(self.settings)
         scale = float(getattr(objective, "d_scale", 1.0))
         rules = monitor_parts.family(objective.loss_name, scale)
         self.detectors = monitor_detectors.all_of(self.settings, rules)
@@ -124,17 +130,23 @@ class Monitor(callbacks.AfterStep):
         """Keeps what is known at `step`; call it before the checkpoint of that step is written.
 
         Returns:
-          Steps of the checkpoints that must stay, so that there is one to go back to.
+          Steps of the checkpoints that must stay, so that there is one to go back to; none where
+          no kind is to roll back.
         """
         self.journal.save_snapshot(
             step,
             {
-                "calm": all(d.calm for d in self.detectors),
+                # Of all kinds: their actions may change when the run is continued.
+                "conditions": [d.kind for d in self.detectors if not d.calm],
                 "detectors": {d.kind: d.state() for d in self.detectors},
                 "weights": self.probe.state() if self.probe is not None else {},
             },
         )
-        return self.journal.calm_steps()[-2:]
+        if not self.going_back:
+            return []
+        judged = (d for d in self.detectors if d.kind in self.going_back)
+        onset = min((d.onset for d in judged if not d.calm), default=step)
+        return self.journal.worth_keeping(onset, self.settings["every"], self.going_back)
 
     def after(self, step: int, logs: dict[str, Any]) -> None:
         """Judges one call of the graph.
@@ -177,7 +189,8 @@ class Monitor(callbacks.AfterStep):
                 action = "give up"
             else:
                 # The condition may have begun since the last look, before it could be seen.
-                target = self.journal.target(finding.onset, self.settings["every"])
+                margin = self.settings["every"]
+                target = self.journal.target(finding.onset, margin, self.going_back)
         folder = incident.folder(self.run, finding, self.journal.rollbacks)
         page = folder / "index.html"
         done = self._done(action, target)

@@ -36,9 +36,15 @@ class Detector:
         raise NotImplementedError
 
     @property
+    def onset(self) -> int | None:
+        """Step since which a condition has held, the oldest of them; None: none does."""
+        parts = [part.onset for part in self.parts.values() if isinstance(part, Held)]
+        return min((onset for onset in parts if onset is not None), default=None)
+
+    @property
     def calm(self) -> bool:
         """True when no condition holds."""
-        return all(part.onset is None for part in self.parts.values() if isinstance(part, Held))
+        return self.onset is None
 
     def state(self) -> dict[str, list]:
         """JSON-able."""
@@ -74,7 +80,7 @@ class Saturation(Detector):
             self.parts[f"smooth {name}"] = Smooth(settings["ema_decay"])
 
     def update(self, step: int, values: Mapping[str, float]) -> Finding | None:
-        """Reads D/acc_real, D/acc_fake, D/loss."""
+        """Reads D/acc_real and D/acc_fake, where they are logged, and D/loss."""
         limit, steps = self.settings["saturation_accuracy"], self.settings["saturation_steps"]
         if self.rules.accuracy and {"D/acc_real", "D/acc_fake"} <= values.keys():
             real = self.smooth("acc_real", step, values["D/acc_real"])
@@ -83,6 +89,8 @@ class Saturation(Detector):
             if onset is not None:
                 text = f"D is right on {real:.1%} of the real images and {fake:.1%} of the fakes"
                 return self.finding(step, onset, f"{text} (alarm: both above {limit:.1%})")
+        else:  # what is no longer seen holds no longer
+            self.parts["accuracy"].update(step, False)
         least = self.settings["saturation_d_loss"] or self.rules.saturated
         if least is not None and "D/loss" in values:
             # A penalty is part of D/loss and hides how far D has won.
@@ -107,7 +115,7 @@ class UselessDiscriminator(Detector):
             self.parts[name] = Smooth(settings["ema_decay"])
 
     def update(self, step: int, values: Mapping[str, float]) -> Finding | None:
-        """Reads D/acc_fake, D/loss."""
+        """Reads D/acc_fake, where it is logged, and D/loss."""
         limit, steps = self.settings["useless_accuracy"], self.settings["useless_steps"]
         if self.rules.accuracy and "D/acc_fake" in values:
             fake = self.parts["useless acc_fake"].update(step, values["D/acc_fake"])
@@ -115,6 +123,8 @@ class UselessDiscriminator(Detector):
             if onset is not None:
                 text = f"D recognises only {fake:.1%} of the fakes"
                 return self.finding(step, onset, f"{text} (alarm: below {limit:.1%})")
+        else:
+            self.parts["accuracy"].update(step, False)
         most = self.settings["useless_d_loss"] or self.rules.useless
         if most is not None and "D/loss" in values:
             bare = values["D/loss"] - values.get("D/penalty", 0.0)

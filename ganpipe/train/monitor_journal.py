@@ -4,7 +4,7 @@
     lr_scale    factor on all learning rates, rollback_lr_factor ** rollbacks
     pending     a step: checkpoints after it are still to be deleted; null: none are
     history     step, kind, page and target of every rollback
-    snapshots   by step of a checkpoint: what the detectors knew, and whether all were calm
+    snapshots   by step of a checkpoint: what the detectors knew, and whose conditions held
 
 Written in one step, and always before the checkpoint it belongs to, so that every checkpoint has
 its snapshot.
@@ -12,6 +12,7 @@ its snapshot.
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -85,22 +86,54 @@ class Journal:
         self.values["snapshots"] = snapshots | {str(step): values}
         self._write()
 
-    def calm_steps(self) -> list[int]:
-        """Steps with a snapshot at which no condition held, oldest first."""
-        return sorted(int(k) for k, v in self.values["snapshots"].items() if v["calm"])
+    def calm_steps(self, kinds: Collection[str]) -> list[int]:
+        """Steps with a snapshot at which no condition of `kinds` held, oldest first."""
 
-    def target(self, onset: int, margin: int) -> int:
-        """The newest good checkpoint's step; 0, the start, when there is none.
+        def is_calm(snapshot: dict[str, Any]) -> bool:
+            if "conditions" not in snapshot:  # of older journals: one word for all kinds
+                return snapshot["calm"]
+            return not set(snapshot["conditions"]) & set(kinds)
 
-        Good: sound, at least `margin` steps older than `onset`, and all detectors were calm.
+        return sorted(int(k) for k, v in self.values["snapshots"].items() if is_calm(v))
+
+    def target(self, onset: int, margin: int, kinds: Collection[str]) -> int:
+        """The newest good checkpoint's step; without one, the oldest sound one before `onset`.
+
+        Good: sound, at least `margin` steps older than `onset`, and no condition of `kinds` held.
+        0, the start, where no sound checkpoint is older than `onset`.
+
+        Args:
+          onset: first step at which the condition held.
+          margin: steps by which it may have begun earlier.
+          kinds: those that roll back; others do not make a checkpoint bad.
         """
-        there = checkpoint.list_steps(self.directory)
-        for step in reversed(self.calm_steps()):
-            if step not in there or step + margin > onset:
-                continue
+        there = [step for step in checkpoint.list_steps(self.directory) if step < onset]
+        calm = self.calm_steps(kinds)
+        good = [step for step in there if step in calm and step + margin <= onset]
+        for step in (*reversed(good), *there):
             if checkpoint.fault(checkpoint.path_of(self.directory, step)) is None:
                 return step
         return 0
+
+    def worth_keeping(self, onset: int, margin: int, kinds: Collection[str]) -> list[int]:
+        """Steps of the checkpoints that must stay, so that `target` finds a good one.
+
+        The newest calm one; and for `margin` and twice that (some findings place their onset a
+        look back) the newest calm one so much older than `onset`, and the oldest younger one,
+        which takes its place when it has come of age: without it, checkpoints that come faster
+        than `margin` would all be dropped young.
+
+        Args:
+          onset: the step, or the first at which a condition has held that holds still.
+          margin: as in `target`.
+          kinds: as in `target`.
+        """
+        calm = self.calm_steps(kinds)
+        kept = set(calm[-1:])
+        for age in (margin, 2 * margin):
+            kept |= set([step for step in calm if step + age <= onset][-1:])
+            kept |= set([step for step in calm if step + age > onset][:1])
+        return sorted(kept)
 
     def roll_back(self, target: int, factor: float, entry: dict[str, Any]) -> None:
         """Notes one more rollback to `target`, then deletes what was saved after it."""

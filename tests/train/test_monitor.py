@@ -1,6 +1,7 @@
 """The health monitor in runs: settings, pages, going back, and being killed while going back."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -298,25 +299,72 @@ def test_training_that_never_went_back_has_the_seed_of_the_config(tmp_path):
     assert len(seeds) == 3
 
 
+def saved(directory, step):
+    """A checkpoint that `checkpoint.fault` finds sound."""
+    folder = checkpoint.path_of(directory, step)
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"files": {}}')
+
+
 def test_a_good_checkpoint_is_old_enough_calm_and_sound(tmp_path):
-    system = harness.small("dcgan")
-    journal = monitor_journal.Journal(tmp_path)
-    for step, calm in ((100, True), (200, True), (300, True), (400, False), (500, True)):
-        journal.save_snapshot(step, {"calm": calm, "detectors": {}, "weights": {}})
-        system.step.assign(step)
-        checkpoint.save(system, tmp_path / "checkpoints", keep=9)
-    assert journal.target(onset=550, margin=50) == 500
-    assert journal.target(onset=549, margin=50) == 300  # 400 was not calm
+    journal, kinds = monitor_journal.Journal(tmp_path), ["collapse", "saturation"]
+    held = {400: ["vanishing_gradient", "collapse"], 500: ["vanishing_gradient"]}
+    for step in (100, 200, 300, 400, 500):
+        journal.save_snapshot(step, {"conditions": held.get(step, [])})
+        saved(tmp_path / "checkpoints", step)
+    assert journal.target(550, 50, kinds) == 500  # a kind that does not roll back
+    assert journal.target(550, 50, ["vanishing_gradient"]) == 300
+    assert journal.target(549, 50, kinds) == 300
     (tmp_path / "checkpoints" / "step_00000300" / "manifest.json").write_text("{")
-    assert journal.target(onset=549, margin=50) == 200
-    assert journal.target(onset=120, margin=50) == 0
+    assert journal.target(549, 50, kinds) == 200
+    assert journal.calm_steps(kinds) == [100, 200, 300, 500]
+    journal.values["snapshots"] = {"100": {"calm": False}, "200": {"calm": True}}
+    assert journal.calm_steps(kinds) == [200]
+
+
+def test_without_a_good_checkpoint_the_oldest_sound_one_before_the_onset(tmp_path):
+    journal, directory = monitor_journal.Journal(tmp_path), tmp_path / "checkpoints"
+    assert journal.target(150, 50, ["collapse"]) == 0
+    for step in (80, 90, 100, 200):
+        saved(directory, step)
+    # Without snapshots, and with those of trouble.
+    assert journal.target(150, 50, ["collapse"]) == 80
+    journal.values["snapshots"] = {"80": {"conditions": ["collapse"]}, "100": {"conditions": []}}
+    assert journal.target(120, 50, ["collapse"]) == 80
+    (directory / "step_00000080" / "manifest.json").write_text("{")
+    assert journal.target(120, 50, ["collapse"]) == 90
+    assert journal.target(85, 50, ["collapse"]) == 0  # those there are of the time of the trouble
+    journal.roll_back(journal.target(120, 50, ["collapse"]), 0.5, {})
+    assert checkpoint.list_steps(directory) == [80, 90]  # a damaged one is no worse for it
+
+
+@pytest.mark.parametrize("spacing", [1, 10, 30, 50, 70, 500])
+@pytest.mark.parametrize("trouble", [10**6, 1505])
+def test_a_target_exists_however_often_checkpoints_come(spacing, trouble, tmp_path):
+    """Keeps what `checkpoint.save` keeps; from `trouble` on a condition holds."""
+    journal, directory = monitor_journal.Journal(tmp_path, is_chief=False), tmp_path / "checkpoints"
+    every, kinds = 50, ["collapse"]
+    for step in range(spacing, 2001, spacing):
+        held = kinds if step >= trouble else []
+        journal.save_snapshot(step, {"conditions": held})
+        keep = journal.worth_keeping(min(step, trouble), every, kinds)
+        saved(directory, step)
+        for old in checkpoint.list_steps(directory)[:-3]:
+            if old not in keep:
+                (directory / f"step_{old:08d}" / "manifest.json").unlink()
+                (directory / f"step_{old:08d}").rmdir()
+        assert len(checkpoint.list_steps(directory)) <= 3 + 5
+        onset = min(step, trouble)
+        # The second: a path of the weights that was too long, seen at the end of the look.
+        for first in (onset, onset - every):
+            if first > every + 2 * (every + 3 * spacing):
+                target = journal.target(first, every, kinds)
+                assert first - 2 * every - 3 * spacing <= target <= first - every
 
 
 def test_a_good_checkpoint_stays_however_long_trouble_lasts(
     watched, tiny_data, tmp_path, monkeypatch
 ):
-    run = tmp_path / "run"
-
     def all_of(settings, rules):
         never_calm = monitor_detectors.Saturation(settings, rules)
         never_calm.update = lambda step, values: never_calm.parts["loss"].update(step, step > 3)
@@ -324,8 +372,29 @@ def test_a_good_checkpoint_stays_however_long_trouble_lasts(
 
     monkeypatch.setattr(monitor_detectors, "all_of", all_of)
     values = {"train.steps": 8, "train.checkpoint_every": 1, "train.keep_checkpoints": 2}
-    loop.train(watched(values, every=2), run, data_dir=tiny_data)
-    assert checkpoint.list_steps(run / "checkpoints") == [2, 3, 7, 8]
+    config = watched(values, every=2, actions={"saturation": "rollback"})
+    loop.train(config, tmp_path / "run", data_dir=tiny_data)
+    # 4 steps, the onset, less 2 and less 4, and the next to come of age.
+    assert checkpoint.list_steps(tmp_path / "run" / "checkpoints") == [1, 2, 3, 7, 8]
+    loop.train(watched(values, every=2), tmp_path / "warned", data_dir=tiny_data)
+    assert checkpoint.list_steps(tmp_path / "warned" / "checkpoints") == [7, 8]
+
+
+def test_a_kind_that_only_warns_makes_no_checkpoint_bad(watched, tiny_data, tmp_path, monkeypatch):
+    """And 10 steps apart with looks every 50, in small: every 1 with looks every 4."""
+    run = tmp_path / "run"
+
+    def all_of(settings, rules):
+        never_calm = monitor_detectors.Saturation(settings, rules)
+        never_calm.update = lambda step, values: never_calm.parts["loss"].update(step, True)
+        return [never_calm, type("Trip", (Trip,), {"run": run, "times": 1})(settings, rules)]
+
+    monkeypatch.setattr(monitor_detectors, "all_of", all_of)
+    values = {"train.checkpoint_every": 1, "train.keep_checkpoints": 2}
+    actions = {"saturation": "warn", "collapse": "rollback"}
+    loop.train(watched(values, every=4, actions=actions), run, data_dir=tiny_data)
+    (entry,) = json.loads((run / "monitor.json").read_text())["history"]
+    assert 10 - 2 * 4 <= entry["to"] <= 10 - 4
 
 
 def test_a_journal_that_is_not_ours_is_refused(tmp_path):
@@ -361,3 +430,59 @@ def test_a_run_of_before_the_monitor_goes_on(watched, tiny_data, tmp_path):
     system = loop.train(watched(), run, data_dir=tiny_data)
     assert int(system.step.numpy()) == 12
     assert int(ganpipe.load(run).step.numpy()) == 12
+
+
+def test_a_run_of_before_the_monitor_keeps_its_checkpoints(watched, tiny_data, tmp_path, trip):
+    """Its first rollback used to wipe it."""
+    run = tmp_path / "run"
+    loop.train(watched({"train.steps": 8}, every=2), run, data_dir=tiny_data)
+    (run / "monitor.json").unlink()
+    trip(run, at=9, times=1)
+    loop.train(watched(action="rollback", every=2), run, data_dir=tiny_data)
+    (entry,) = json.loads((run / "monitor.json").read_text())["history"]
+    assert entry["to"] == 4
+    assert checkpoint.list_steps(run / "checkpoints") == [4, 8, 12]
+
+
+# --- What a step would refuse, before the run folder ---------------------------------------------
+
+
+def with_tips(config, **tips):
+    plain = config_lib.to_dict(config)
+    return config_lib.from_dict(plain | {"tips": config_lib.to_dict(config_lib.tips(**tips))})
+
+
+def test_a_replay_pool_smaller_than_the_batch_is_refused_at_once(tiny_config, tiny_data, tmp_path):
+    config = with_tips(tiny_config(), replay=0.5, replay_pool=7)
+    with pytest.raises(UserError, match=r"tips.replay_pool=7: expected .* train.batch_size=8"):
+        loop.train(config, tmp_path / "run", data_dir=tiny_data)
+    assert not (tmp_path / "run").exists()
+    loop.validate(with_tips(tiny_config(), replay_pool=7), ganpipe.data.info(tiny_data))  # off
+    loop.validate(with_tips(tiny_config(), replay=0.5, replay_pool=8), ganpipe.data.info(tiny_data))
+
+
+def test_a_replay_pool_on_two_replicas_is_refused_at_once(
+    tiny_config, tiny_data, tmp_path, monkeypatch
+):
+    two = types.SimpleNamespace(num_replicas_in_sync=2)
+    monkeypatch.setattr(loop.distribute, "make", lambda *given: two)
+    monkeypatch.setattr(loop, "_stretch", lambda *given: None)
+    config = with_tips(tiny_config(), replay=0.5)
+    with pytest.raises(UserError, match=r"tips.replay=0.5: .* one replica, --strategy=mirrored"):
+        loop.train(config, tmp_path / "run", data_dir=tiny_data, strategy="mirrored")
+    loop.train(tiny_config(), tmp_path / "run", data_dir=tiny_data, strategy="mirrored")
+
+
+def test_a_batch_that_gives_no_equal_slices_is_refused_at_once(tiny_data, tmp_path):
+    values = {
+        "data.resolution": 8,
+        "system.discriminators": 3,
+        "system.projection": False,
+        "system.nf": 4,
+        "optimizer.own_slices": True,
+        "train.batch_size": 8,
+    }
+    config = config_lib.load("multi_discriminator_fashion_mnist:tiny", values)
+    with pytest.raises(UserError, match=r"train.batch_size: 8 images .* multiple of 3"):
+        loop.train(config, tmp_path / "run", data_dir=tiny_data)
+    assert not (tmp_path / "run").exists()

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from ganpipe.ops import losses
 from ganpipe.train import monitor, monitor_detectors, monitor_parts
 from ganpipe.train.monitor_parts import Held, Median, Smooth
 
@@ -75,6 +76,28 @@ def test_a_critic_has_no_accuracy_and_no_loss_that_says_it_won():
     streams = {"D/acc_fake": constant(0.0), "D/loss": constant(50)}
     assert not run(make("useless_discriminator", "wasserstein"), streams, 3000)
     assert run(make("useless_discriminator", "non_saturating"), streams, 3000)
+
+
+@pytest.mark.parametrize("kind", ["saturation", "useless_discriminator"])
+def test_without_accuracies_the_loss_of_d_still_speaks(kind):
+    """They are logged only where a logit of 0 is the border."""
+    low = kind == "saturation"
+    good, bad = ({"D/loss": constant(v)} for v in (1.0, 0.01 if low else 9.0))
+    assert not run(make(kind), good, 1500)
+    (finding,) = run(make(kind), bad, 1500)
+    assert "loss" in finding.what
+    # A run that logged them once: what they said then does not hold for ever.
+    detector = make(kind)
+    run(detector, {f"D/acc_{s}": constant(float(low)) for s in ("real", "fake")} | good, 200)
+    assert detector.onset == 1
+    assert not run(detector, good, 5000)
+    assert detector.calm
+
+
+def test_rules_by_accuracy_only_where_accuracies_are_logged():
+    for loss in losses.NAMES:
+        rules = monitor_parts.family(loss)
+        assert losses.border(loss) == 0.0 or not rules.accuracy, loss
 
 
 @pytest.mark.parametrize(
