@@ -13,6 +13,7 @@ paper's own: --config.system.latent_distribution=unit_cube --config.system.g_kee
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 from ganpipe import config as config_lib
 
@@ -39,7 +40,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.loss = "non_saturating"
-    config.optimizer.learning_rate = 0.1
+    config.optimizer.learning_rate = 0.1  # of both, where the next two say nothing
+    config.optimizer.g_learning_rate = config_dict.placeholder(float)
+    config.optimizer.d_learning_rate = config_dict.placeholder(float)
     config.optimizer.decay = 1.00004
     config.optimizer.momentum = 0.5
     config.optimizer.final_momentum = 0.7

@@ -31,6 +31,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.system.nf = 128
     config.system.norm = "batch"
     config.system.latent_dim = 100
+    config.system.latent_distribution = "uniform"
     config.system.ema_decay = 0.999
 
     config.optimizer = ml_collections.ConfigDict()

@@ -7,6 +7,7 @@ momentum rises from .5 to .7, learning rate 0.1, batch 100, both players at once
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 from ganpipe import config as config_lib
 
@@ -28,11 +29,14 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.system.maxout_units = 240
     config.system.maxout_pieces = 5
     config.system.latent_dim = 100
+    config.system.latent_distribution = "unit_variance_uniform"
     config.system.ema_decay = 0.999
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.loss = "non_saturating"
-    config.optimizer.learning_rate = 0.1
+    config.optimizer.learning_rate = 0.1  # of both, where the next two say nothing
+    config.optimizer.g_learning_rate = config_dict.placeholder(float)
+    config.optimizer.d_learning_rate = config_dict.placeholder(float)
     config.optimizer.decay = 1.000004
     config.optimizer.momentum = 0.5
     config.optimizer.final_momentum = 0.7

@@ -27,6 +27,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.system.name = "dcgan"
     config.system.nf = 32
     config.system.latent_dim = 100
+    config.system.latent_distribution = "normal"
+    config.system.d_norm = "batch"
+    config.system.d_dropout = 0.0
     config.system.ema_decay = 0.999
 
     config.optimizer = ml_collections.ConfigDict()

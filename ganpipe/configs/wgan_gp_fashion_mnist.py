@@ -28,6 +28,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.system.body = "dcgan"
     config.system.dim = 32
     config.system.latent_dim = 128
+    config.system.latent_distribution = "normal"
+    config.system.d_dropout = 0.0
     config.system.ema_decay = 0.999
 
     config.optimizer = ml_collections.ConfigDict()

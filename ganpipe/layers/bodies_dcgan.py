@@ -19,11 +19,11 @@ from typing import Any
 import keras
 
 from ganpipe.errors import UserError
+from ganpipe.layers import dropout as dropout_lib
 from ganpipe.layers import spectral_norm
 from ganpipe.layers.batch_norm import BatchNorm
 from ganpipe.layers.cond_norm import LayerNorm2D
 from ganpipe.layers.conv import Conv2D, Conv2DTranspose
-from ganpipe.layers.dropout import StepDropout
 from ganpipe.layers.initializers import SeededInitializers
 
 STDDEV = 0.02  # of every weight, and of the batch norm gain around 1
@@ -73,6 +73,25 @@ def check_dropout(rate: float) -> None:
     """
     if not 0.0 <= rate < 1.0:
         raise UserError(f"system.d_dropout: {rate}; expected 0 <= share < 1.")
+
+
+def check_unused(body: str, **fields: tuple[Any, ...]) -> None:
+    """Refuses settings that a body has no use for, rather than ignoring them.
+
+    Args:
+      body: its name, for the message.
+      **fields: of the section `system`: the value, then the values that change nothing, the
+        default first.
+
+    Raises:
+      UserError: names the field, the body and the default.
+    """
+    for field, (value, *idle) in fields.items():
+        if value not in idle:
+            raise UserError(
+                f"system.{field}: {value!r}; system.body={body} has no such setting. Leave it at "
+                f"{idle[0]!r}, or take another body."
+            )
 
 
 def widths(resolution: int, nf: int) -> list[int]:
@@ -224,11 +243,8 @@ def build_discriminator(
     conv, dense = _layers(norm)
     image = keras.Input((resolution, resolution, channels), name="image")
     label, one_hot = label_input(num_classes)
-
-    def activate(x: Any) -> Any:
-        x = keras.ops.leaky_relu(x, LEAK)
-        return StepDropout(dropout, dtype=precision)(x) if dropout else x
-
+    leaky = functools.partial(keras.ops.leaky_relu, negative_slope=LEAK)
+    activate = dropout_lib.behind(leaky, dropout, precision)
     x = keras.ops.cast(image, keras.DTypePolicy(precision).compute_dtype)
     for i, width in enumerate(reversed(widths(resolution, nf))):
         x = conv(

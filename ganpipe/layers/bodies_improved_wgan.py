@@ -9,11 +9,13 @@ stride, and 2 / (fan_in + fan_out) in dense layers; biases start at 0.
 `precision` is the dtype policy of the inner layers; images that come out and logits are float32.
 """
 
+import functools
 import math
 from typing import Any
 
 import keras
 
+from ganpipe.layers import dropout as dropout_lib
 from ganpipe.layers.batch_norm import BatchNorm
 from ganpipe.layers.bodies_dcgan import LEAK, widths
 from ganpipe.layers.conv import Conv2D, Conv2DTranspose
@@ -72,11 +74,15 @@ def _up(x: Any, init: SeededInitializers, filters: int, dtype: Any) -> Any:
     return BiasAdd(dtype=dtype)(x)
 
 
-def _critic(image: Any, maps: list[int], seed: int, precision: str, name: str) -> keras.Model:
+def _critic(
+    image: Any, maps: list[int], seed: int, precision: str, name: str, dropout: float
+) -> keras.Model:
     init = SeededInitializers(seed)
+    leaky = functools.partial(keras.ops.leaky_relu, negative_slope=LEAK)
+    activate = dropout_lib.behind(leaky, dropout, precision)
     x = keras.ops.cast(image, keras.DTypePolicy(precision).compute_dtype)
     for width in maps:
-        x = keras.ops.leaky_relu(_conv(init, x.shape[-1], width, precision)(x), LEAK)
+        x = activate(_conv(init, x.shape[-1], width, precision)(x))
     x = keras.layers.Flatten(dtype=precision)(x)
     return keras.Model(image, _dense(init, 1, "float32")(x), name=name)
 
@@ -124,6 +130,8 @@ def build_cifar_critic(
     seed: int,
     precision: str = "float32",
     name: str = "discriminator",
+    *,
+    dropout: float = 0.0,
 ) -> keras.Model:
     """Images (B, R, R, C) in [-1, 1] -> scores (B, 1) float32; gan_cifar.py at R = 32.
 
@@ -136,9 +144,10 @@ def build_cifar_critic(
       seed: of the weights.
       precision: dtype policy.
       name: of the model.
+      dropout: share of units dropped behind every LeakyReLU; see `ganpipe.layers.dropout`.
     """
     image = keras.Input((resolution, resolution, channels), name="image")
-    return _critic(image, widths(resolution, dim)[::-1], seed, precision, name)
+    return _critic(image, widths(resolution, dim)[::-1], seed, precision, name, dropout)
 
 
 def build_mnist_generator(
@@ -180,6 +189,8 @@ def build_mnist_critic(
     seed: int = 0,
     precision: str = "float32",
     name: str = "discriminator",
+    *,
+    dropout: float = 0.0,
 ) -> keras.Model:
     """Images (B, 28, 28, C) in [-1, 1] -> scores (B, 1) float32; gan_mnist.py.
 
@@ -193,6 +204,7 @@ def build_mnist_critic(
       seed: of the weights.
       precision: dtype policy.
       name: of the model.
+      dropout: share of units dropped behind every LeakyReLU; see `ganpipe.layers.dropout`.
     """
     image = keras.Input((28, 28, channels), name="image")
-    return _critic(image, [dim, 2 * dim, 4 * dim], seed, precision, name)
+    return _critic(image, [dim, 2 * dim, 4 * dim], seed, precision, name, dropout)

@@ -19,11 +19,13 @@ are conditional (the last one is not), and D adds <SNEmbed(y), h> to the logit, 
 dense layer sees. Builders return functional models; `precision` is the policy of inner layers.
 """
 
+import functools
 from typing import Any
 
 import keras
 
 from ganpipe.errors import UserError
+from ganpipe.layers import dropout as dropout_lib
 from ganpipe.layers.batch_norm import BatchNorm
 from ganpipe.layers.conv import Conv2DTranspose
 from ganpipe.layers.initializers import SeededInitializers
@@ -140,6 +142,8 @@ def build_resnet_discriminator(
     seed: int,
     precision: str,
     name: str = "discriminator",
+    *,
+    dropout: float = 0.0,
 ) -> keras.Model:
     """Images (B, R, R, C) in [-1, 1] [, label (B,)] -> logits (B, 1) float32.
 
@@ -151,6 +155,7 @@ def build_resnet_discriminator(
       seed: of the weights and of u.
       precision: dtype policy.
       name: of the model.
+      dropout: share of units dropped behind every ReLU; see `ganpipe.layers.dropout`.
     """
     widths, resamples = {
         32: ((1, 1, 1, 1), ("down", "down", "", "")),
@@ -176,11 +181,13 @@ def build_resnet_discriminator(
         )
         return layer(x)
 
+    activate = dropout_lib.behind(keras.ops.relu, dropout, precision)
     image, x = _image_input(resolution, channels, precision)
     for i, (multiple, resample) in enumerate(zip(widths, resamples, strict=True)):
-        x = block(x, nf * multiple, conv, resample=resample, first=i == 0)
+        first = i == 0
+        x = block(x, nf * multiple, conv, resample=resample, first=first, activate=activate)
     # A sum, not a mean: it sets the size of the logits against the hinge's margin of 1.
-    h = keras.ops.sum(keras.ops.cast(keras.ops.relu(x), "float32"), axis=(1, 2))
+    h = keras.ops.sum(keras.ops.cast(activate(x), "float32"), axis=(1, 2))
     return _project(h, image, num_classes, resolution != 32, init.glorot_uniform, unit, name)
 
 
@@ -243,6 +250,8 @@ def build_cnn_discriminator(
     seed: int,
     precision: str,
     name: str = "discriminator",
+    *,
+    dropout: float = 0.0,
 ) -> keras.Model:
     """Images (B, R, R, C) in [-1, 1] [, label (B,)] -> logits (B, 1) float32.
 
@@ -255,9 +264,12 @@ def build_cnn_discriminator(
       seed: of the weights and of u.
       precision: dtype policy.
       name: of the model.
+      dropout: share of units dropped behind every LeakyReLU; see `ganpipe.layers.dropout`.
     """
     init = SeededInitializers(seed)
     layers = [(1, 3, 1), (1, 4, 2), (2, 3, 1), (2, 4, 2), (4, 3, 1), (4, 4, 2), (8, 3, 1)]
+    leaky = functools.partial(keras.ops.leaky_relu, negative_slope=LEAK)
+    activate = dropout_lib.behind(leaky, dropout, precision)
     image, x = _image_input(resolution, channels, precision)
     for multiple, size, strides in layers:
         layer = SNConv2D(
@@ -268,7 +280,7 @@ def build_cnn_discriminator(
             u_initializer=init.normal(1.0),
             dtype=precision,
         )
-        x = keras.ops.leaky_relu(layer(x), LEAK)
+        x = activate(layer(x))
     side = resolution // 8
     h = keras.ops.reshape(x, (-1, side * side * 8 * nf))
     return _project(

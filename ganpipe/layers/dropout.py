@@ -14,7 +14,7 @@ draws new masks at every step from that step's seed.
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -36,6 +36,19 @@ def step_seed(seed: tf.Tensor) -> Iterator[None]:
         yield
     finally:
         _state.use = before
+
+
+def behind(activation: Callable[[Any], Any], rate: float, dtype: Any) -> Callable[[Any], Any]:
+    """`activation`, with a new `StepDropout` behind every use where there is a rate.
+
+    Args:
+      activation: any function of a Keras tensor.
+      rate: share of units dropped; 0 gives `activation` itself.
+      dtype: dtype policy of the dropout layers.
+    """
+    if not rate:
+        return activation
+    return lambda x: StepDropout(rate, dtype=dtype)(activation(x))
 
 
 class StepDropout(keras.layers.Layer):

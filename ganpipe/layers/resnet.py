@@ -22,6 +22,7 @@ from typing import Any
 import keras
 
 from ganpipe.errors import UserError
+from ganpipe.layers import dropout as dropout_lib
 from ganpipe.layers.batch_norm import BatchNorm
 from ganpipe.layers.cond_norm import ConditionalBatchNorm, LayerNorm2D
 from ganpipe.layers.initializers import SeededInitializers
@@ -41,6 +42,7 @@ def block(
     hidden: int | None = None,
     first: bool = False,
     shortcut: bool | None = None,
+    activate: Callable[[Any], Any] = keras.ops.relu,
 ) -> Any:
     """One residual block.
 
@@ -54,6 +56,7 @@ def block(
       hidden: channels between the convolutions; by default `width` going up, else those of x.
       first: the critic's first block: no norm and ReLU before the first convolution.
       shortcut: whether the shortcut has a 1x1 convolution; by default where shapes change.
+      activate: what stands in for ReLU, such as ReLU with dropout.
 
     Returns:
       (B, s H, s W, width), s = 2, 1 or 1/2.
@@ -64,9 +67,9 @@ def block(
     if shortcut is None:
         shortcut = bool(resample) or x.shape[-1] != width
     early, late = ("up", "") if resample == "up" else ("", resample)
-    h = x if first else keras.ops.relu(normalise(x))
+    h = x if first else activate(normalise(x))
     h = conv(h, hidden, 3, gain=HE, resample=early, place="first")
-    h = keras.ops.relu(normalise(h))
+    h = activate(normalise(h))
     h = conv(h, width, 3, gain=HE, resample=late, place="second")
     side = conv(x, width, 1, gain=1.0, resample=resample, place="shortcut") if shortcut else x
     return h + side
@@ -165,6 +168,7 @@ def wgan_gp_resnet_critic(
     seed: int = 1,
     precision: str = "float32",
     name: str = "discriminator",
+    dropout: float = 0.0,
 ) -> keras.Model:
     """Critic of gan_cifar_resnet.py (32) or gan_64x64.py's "Good" network (64).
 
@@ -181,27 +185,31 @@ def wgan_gp_resnet_critic(
       seed: of the initial weights.
       precision: "float32" or "mixed_bfloat16".
       name: of the model.
+      dropout: share of units dropped behind every ReLU; see `ganpipe.layers.dropout`.
 
     Raises:
       UserError: another resolution.
     """
     _check(resolution)
+    activate = dropout_lib.behind(keras.ops.relu, dropout, precision)
     dim = dim or (128 if resolution == 32 else 64)
     init = SeededInitializers(seed)
     image = keras.Input((resolution, resolution, channels), name="image")
     x = keras.ops.cast(image, keras.DTypePolicy(precision).compute_dtype)
     conv = _convolutions(init, precision, first_bias=resolution == 32)
     if resolution == 32:
-        x = block(x, dim, conv, resample="down", first=True)
+        x = block(x, dim, conv, resample="down", first=True, activate=activate)
         for resample in ("down", "", ""):
-            x = block(x, dim, conv, resample=resample)
-        x = keras.ops.mean(keras.ops.cast(keras.ops.relu(x), "float32"), axis=(1, 2))
+            x = block(x, dim, conv, resample=resample, activate=activate)
+        x = keras.ops.mean(keras.ops.cast(activate(x), "float32"), axis=(1, 2))
     else:
+
+        def normalise(maps: Any) -> Any:
+            return LayerNorm2D(dtype=precision)(maps)
+
         x = conv(x, dim, 3, gain=1.0)
         for width in (2 * dim, 4 * dim, 8 * dim, 8 * dim):
-            x = block(
-                x, width, conv, lambda maps: LayerNorm2D(dtype=precision)(maps), resample="down"
-            )
+            x = block(x, width, conv, normalise, resample="down", activate=activate)
         x = keras.ops.reshape(keras.ops.cast(x, "float32"), (-1, 16 * 8 * dim))
 
     def head(units: int) -> Any:

@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from ganpipe.errors import UserError
-from ganpipe.layers import bodies_newmu
+from ganpipe.layers import bodies_dcgan, bodies_newmu
 from ganpipe.layers.dropout import StepDropout
 from ganpipe.layers.initializers import SeededInitializers
 from ganpipe.layers.maxout import Maxout
@@ -160,7 +160,7 @@ class CGAN(base.GANSystem):
       seed: of the initial weights.
       precision: "float32" or "mixed_bfloat16".
       body: "mlp" (the paper), or "conv": the pair of Newmu's train_cond_dcgan.py (see
-        `ganpipe.layers.bodies_newmu`; widths, iranges and keeps are then not used), which wants
+        `ganpipe.layers.bodies_newmu`; it has no widths, iranges and keeps to set), which wants
         `optimizer.adam=True` and z ~ U(-1, 1) (`latent_distribution="uniform"`).
     """
 
@@ -198,6 +198,20 @@ class CGAN(base.GANSystem):
             raise UserError(f"system.body: {body!r}; expected 'mlp' or 'conv'.")
         if body == "conv" and resolution % 4:
             raise UserError(f"data.resolution: {resolution}; body 'conv' wants a multiple of 4.")
+        if body == "conv":
+            bodies_dcgan.check_unused(
+                body,
+                z_units=(z_units, 200),
+                y_units=(y_units, 1000),
+                joint_units=(joint_units, 1200),
+                maxout_x=(maxout_x, 240),
+                maxout_y=(maxout_y, 50),
+                maxout_joint=(maxout_joint, 240),
+                g_irange=(g_irange, 0.05),
+                d_irange=(d_irange, 0.005),
+                g_keep=(g_keep, 0.5, 1.0),
+                d_keep=(d_keep, 0.5, 1.0),
+            )
         for field, keep in (("g_keep", g_keep), ("d_keep", d_keep)):
             if not 0.0 < keep <= 1.0:
                 raise UserError(f"system.{field}: {keep}; expected 0 < keep <= 1.")
@@ -254,6 +268,8 @@ class CGAN(base.GANSystem):
         momentum: float = 0.5,
         final_momentum: float = 0.7,
         momentum_ramp: int = 125_000,
+        g_learning_rate: float | None = None,
+        d_learning_rate: float | None = None,
         adam: bool = False,
         n_critic: int = 1,
         penalties: Mapping[str, Any] | None = None,
@@ -274,6 +290,8 @@ class CGAN(base.GANSystem):
           momentum_ramp: in updates (250 epochs of 500 batches).
           adam: Adam at `learning_rate` with beta_1 = `momentum` in place of the schedule; Newmu's
             are 2e-4 and 0.5.
+          g_learning_rate: of the generator where it differs from `learning_rate`.
+          d_learning_rate: of the discriminator where it differs.
           n_critic: updates of D in a step, each on B real images.
           penalties: see `ganpipe.ops.switches.PENALTIES`.
           tips: see `ganpipe.ops.switches.TIPS`.
@@ -283,23 +301,21 @@ class CGAN(base.GANSystem):
           **keras_arguments: `steps_per_execution`, `run_eagerly`, `jit_compile`.
         """
         schedule = {
-            "learning_rate": learning_rate,
             "decay": decay,
             "momentum": momentum,
             "final_momentum": final_momentum,
             "momentum_ramp": momentum_ramp,
         }
 
-        def optimizer() -> keras.optimizers.Optimizer:
-            return (
-                Adam(learning_rate, momentum, 0.999, epsilon=1e-8)
-                if adam
-                else MomentumSGD(**schedule)
-            )
+        def optimizer(own_rate: float | None) -> keras.optimizers.Optimizer:
+            rate = learning_rate if own_rate is None else own_rate
+            if adam:
+                return Adam(rate, momentum, 0.999, epsilon=1e-8)
+            return MomentumSGD(learning_rate=rate, **schedule)
 
         self.compile_networks(
-            g_optimizer or optimizer(),
-            d_optimizer or optimizer(),
+            g_optimizer or optimizer(g_learning_rate),
+            d_optimizer or optimizer(d_learning_rate),
             seed,
             # The 1/2 is the official objective's.
             Objective(loss, penalties=penalties, tips=tips, d_scale=0.5),

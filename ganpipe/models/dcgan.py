@@ -50,9 +50,9 @@ class DCGAN(base.GANSystem):
       latent_dim: length of z ~ N(0, I) (the paper's U(-1, 1): `latent_distribution="uniform"`).
       nf: channels of the largest map (ngf and ndf); the paper's 128. Units of a layer for points.
       kernel_size: 4 (Torch) or 5 (paper's figure, Newmu).
-      norm: of both networks: "batch" or "none".
+      norm: of both networks: "batch" or "none"; the points have none in either case.
       d_norm: of D where it differs: "batch", "none", "layer" or "spectral".
-      d_dropout: share of units dropped behind D's activations in training.
+      d_dropout: share of units dropped behind D's activations in training; not of points.
       per_unit_first_norm: the first batch norm of G has a gain a unit, as Newmu's code (18,885,760
         parameters in G at 64x64 with 5x5 kernels and nf 128).
       body: "dcgan", or "points": three hidden ReLU layers, for the toys of `ganpipe study`.
@@ -89,13 +89,24 @@ class DCGAN(base.GANSystem):
             raise UserError(f"system.body: {body!r}; expected 'dcgan' or 'points'.")
         if points and num_classes:
             raise UserError(f"system.num_classes: {num_classes}; body 'points' has no labels.")
-        if not points:
+        if points:
+            bodies.check_unused(
+                body,
+                kernel_size=(kernel_size, 4),
+                d_dropout=(d_dropout, 0.0),
+                per_unit_first_norm=(per_unit_first_norm, False),
+            )
+        else:
             bodies.check(resolution, nf, kernel_size, self.system_name)
         bodies.check_norm("system.norm", norm, bodies.G_NORMS)
         d_norm = d_norm or ("none" if points else norm)
         bodies.check_norm("system.d_norm", d_norm, bodies.D_NORMS)
-        if not 0.0 <= d_dropout < 1.0:
-            raise UserError(f"system.d_dropout: {d_dropout}; expected 0 <= share < 1.")
+        bodies.check_dropout(d_dropout)
+        if per_unit_first_norm and norm != "batch":
+            raise UserError(
+                f"system.per_unit_first_norm goes with system.norm='batch', not {norm!r}: there is "
+                "no batch norm to have a gain a unit."
+            )
         super().__init__(
             arguments=arguments,
             resolution=resolution,

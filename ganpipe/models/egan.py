@@ -38,7 +38,7 @@ import keras
 import tensorflow as tf
 
 from ganpipe.errors import UserError
-from ganpipe.layers import bodies_egan, bodies_mlp, population
+from ganpipe.layers import bodies_dcgan, bodies_egan, bodies_mlp, population
 from ganpipe.models import base
 from ganpipe.ops import random
 from ganpipe.ops import selection as selection_ops
@@ -102,7 +102,8 @@ class EGAN(base.GANSystem):
       resolution: 8, 16, 32 or 64 (the paper's are 32 and 64); 1 for points.
       channels: 1 or 3; the number of coordinates for points.
       num_classes: must be 0.
-      latent_dim: length of z ~ U(-1, 1); 100, the toys' 2.
+      latent_dim: length of z; 100, the toys' 2.
+      latent_distribution: see `ganpipe.ops.random.row_latents`; the paper's is U(-1, 1).
       body: "conv" or "points" (three hidden layers; linear output).
       nf: channels of the largest map of D; the paper's 128.
       width: units of the point networks' hidden layers; the paper's 512.
@@ -120,6 +121,7 @@ class EGAN(base.GANSystem):
         channels: int = 3,
         num_classes: int = 0,
         latent_dim: int = 100,
+        latent_distribution: str = "uniform",
         body: str = "conv",
         nf: int = 128,
         width: int = 512,
@@ -131,26 +133,26 @@ class EGAN(base.GANSystem):
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         if num_classes:
             raise UserError(
-                f"system.num_classes: {num_classes}; egan is unconditional, expected 0. "
-                "Set data.conditional=False."
+                f"system.num_classes: {num_classes}; egan is unconditional: data.conditional=False."
             )
         for field, value, known in (("body", body, BODIES), ("norm", norm, NORMS)):
             if value not in known:
                 raise UserError(f"system.{field}: {value!r}; expected {' or '.join(known)}.")
         if body == "conv" and resolution not in CONV_SIZES:
             raise UserError(
-                f"data.resolution: {resolution}; egan's conv body is for "
-                f"{', '.join(map(str, CONV_SIZES))} pixels."
+                f"data.resolution: {resolution}; body conv takes {', '.join(map(str, CONV_SIZES))}."
             )
         if min(nf, width) < 1:
             raise UserError(f"system.nf={nf}, system.width={width}; expected 1 or more.")
+        unused = {"nf": (nf, 128)} if body == "points" else {"width": (width, 512)}
+        bodies_dcgan.check_unused(body, **unused)
         super().__init__(
             arguments=arguments,
             resolution=resolution,
             channels=channels,
             num_classes=0,
             latent_dim=latent_dim,
-            latent_distribution="uniform",
+            latent_distribution=latent_distribution,
             ema_decay=ema_decay,
             points=body == "points",
         )
@@ -201,8 +203,8 @@ class EGAN(base.GANSystem):
           mutations: names of `ganpipe.ops.selection.MUTATIONS`; a single one is an ordinary GAN.
           selection: "fitness": (mu, lambda) on F_q + gamma F_d; "nsga2": MO-EGAN.
           gamma: weight of F_d, which has the norm unsquared.
-          evaluation_size: images a child is judged on, at most n_critic * B and at least a mu-th of
-            that, because D trains on them; 0 takes n_critic * B.
+          evaluation_size: fakes a child is judged on, at least a mu-th of n_critic * B, because D
+            trains on them, beside as many of the step's real images as there are; 0: n_critic * B.
           shared_latents: all children are judged on the same z.
           n_critic: the paper's n_D, updates of D in an iteration.
           g_learning_rate: of the generators' Adam.
@@ -240,8 +242,7 @@ class EGAN(base.GANSystem):
         )
 
     def state(self) -> dict[str, Any]:
-        """The checkpoint tree; `population` has the weights, slots and averages of all parents but
-        the first, whose are in the networks."""
+        """The checkpoint tree; `population` has all parents but the first, the networks' own."""
         return super().state() | ({"population": self.population} if self.mu > 1 else {})
 
     # --- One iteration --------------------------------------------------------------------------
@@ -379,8 +380,7 @@ class EGAN(base.GANSystem):
         best = survivors[0]
         g_terms = GeneratorTerms(pool.loss[best], d_terms.fake_logits)
         logs = self.game_logs(d_terms, g_terms, d_norm, pool.norm[best])
-        logs["EGAN/F_q"] = pool.quality[best]
-        logs["EGAN/F_d"] = pool.diversity[best]
+        logs |= {"EGAN/F_q": pool.quality[best], "EGAN/F_d": pool.diversity[best]}
         made_by = tf.where(is_child, survivors % kinds, -1)
         for k, name in enumerate(self.mutations):
             logs[f"EGAN/{name}"] = tf.reduce_mean(tf.cast(made_by == k, tf.float32))
@@ -389,12 +389,12 @@ class EGAN(base.GANSystem):
         return self.finish_step(logs)
 
     def _evaluated(self, real_images: int) -> int:
-        """Images a child is judged on."""
+        """Fakes a child is judged on; D's gradient is a sum of means, so real ones may be fewer."""
         size, least = self.evaluation_size or real_images, -(-real_images // self.mu)
-        if not least <= size <= real_images:
+        if size < least:
             raise UserError(
                 f"optimizer.evaluation_size: {size}; D trains on the images that the survivors "
                 f"were judged on, so with n_critic={self.n_critic}, mu={self.mu} and batches of "
-                f"{real_images // self.n_critic}, expected {least} to {real_images}, or 0."
+                f"{real_images // self.n_critic}, expected {least} or more, or 0."
             )
         return size

@@ -39,7 +39,8 @@ import tensorflow as tf
 from ganpipe.errors import UserError
 from ganpipe.layers import bodies_dcgan, bodies_mlp
 from ganpipe.models import base
-from ganpipe.ops.objective import Objective
+from ganpipe.ops import penalties as penalties_ops
+from ganpipe.ops.objective import CriticTerms, Objective
 from ganpipe.ops.optimizers import Adam
 
 BODIES = ("dcgan", "mlp")
@@ -69,6 +70,7 @@ class FGAN(base.GANSystem):
       nf: channels of the largest map ("dcgan").
       norm: of G: "batch" or "none" ("dcgan").
       d_norm: of D: "batch", "none", "layer" or "spectral" ("dcgan").
+      d_dropout: share of units dropped behind D's activations in training ("dcgan").
       g_units: units of G's hidden layers ("mlp").
       d_units: units of D's hidden layers ("mlp").
       latent_distribution: see `ganpipe.ops.random.row_latents`; the paper's U(-1, 1) is "uniform".
@@ -89,6 +91,7 @@ class FGAN(base.GANSystem):
         nf: int = 64,
         norm: str = "batch",
         d_norm: str = "batch",
+        d_dropout: float = 0.0,
         g_units: int = 1200,
         d_units: int = 240,
         latent_distribution: str = "uniform",
@@ -104,10 +107,20 @@ class FGAN(base.GANSystem):
                 f"system.num_classes: {num_classes}; fgan's body 'mlp' is unconditional. Set "
                 "data.conditional=False, or system.body=dcgan."
             )
-        if body == "dcgan":
-            bodies_dcgan.check(resolution, nf, 4, "fgan's dcgan body")
         bodies_dcgan.check_norm("system.norm", norm, bodies_dcgan.G_NORMS)
         bodies_dcgan.check_norm("system.d_norm", d_norm, bodies_dcgan.D_NORMS)
+        bodies_dcgan.check_dropout(d_dropout)
+        if body == "dcgan":
+            bodies_dcgan.check(resolution, nf, 4, "fgan's dcgan body")
+            bodies_dcgan.check_unused(body, g_units=(g_units, 1200), d_units=(d_units, 240))
+        else:
+            bodies_dcgan.check_unused(
+                body,
+                nf=(nf, 64),
+                norm=(norm, "batch"),
+                d_norm=(d_norm, "batch", "none"),
+                d_dropout=(d_dropout, 0.0),
+            )
         super().__init__(
             arguments=arguments,
             resolution=resolution,
@@ -133,7 +146,7 @@ class FGAN(base.GANSystem):
             critic = bodies_mlp.build_fgan_critic(resolution, channels, d_units, *last)
         else:
             critic = bodies_dcgan.build_discriminator(
-                resolution, channels, num_classes, nf, 4, d_norm, *last
+                resolution, channels, num_classes, nf, 4, d_norm, *last, dropout=d_dropout
             )
         self.set_networks(generator, critic)
 
@@ -147,6 +160,7 @@ class FGAN(base.GANSystem):
         d_learning_rate: float = 2e-4,
         beta_1: float = 0.5,
         beta_2: float = 0.999,
+        n_critic: int = 1,
         penalties: Mapping[str, Any] | None = None,
         tips: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -161,11 +175,13 @@ class FGAN(base.GANSystem):
             comparisons on this body.
           divergence: one of `DIVERGENCES`.
           generator_objective: "alternative" or "true"; for some divergences they are equal.
-          clamp: v is clipped to [-clamp, clamp]; 0: not. -1: 10 for `EXPONENTIAL`, else not.
+          clamp: v is clipped to [-clamp, clamp]; 0: not. -1: 10 for losses of `EXPONENTIAL`,
+            also where `loss` names them, else not.
           g_learning_rate: of the generator's Adam.
           d_learning_rate: of the discriminator's.
           beta_1: of both.
           beta_2: of both.
+          n_critic: updates of D in a step, each on B real images; the last is G's moment too.
           penalties: see `ganpipe.ops.objective.PENALTIES`.
           tips: see `ganpipe.ops.objective.TIPS`.
           seed: of everything drawn in training.
@@ -185,16 +201,18 @@ class FGAN(base.GANSystem):
                 f"optimizer.generator_objective: {generator_objective!r}; expected "
                 f"{' or '.join(OBJECTIVES)}."
             )
-        if clamp < 0:
-            clamp = CLAMP if loss == "fgan" and divergence in EXPONENTIAL else 0.0
-        self.clamp = float(clamp)
         if loss == "fgan":
             loss = f"fgan_{divergence}{OBJECTIVES[generator_objective]}"
+        if clamp < 0:
+            exponential = [f"fgan_{d}{end}" for d in EXPONENTIAL for end in OBJECTIVES.values()]
+            clamp = CLAMP if loss in exponential else 0.0
+        self.clamp = float(clamp)
         self.compile_networks(
             g_optimizer or Adam(g_learning_rate, beta_1, beta_2, epsilon=1e-8),
             d_optimizer or Adam(d_learning_rate, beta_1, beta_2, epsilon=1e-8),
             seed,
             Objective(loss, penalties=penalties, tips=tips),
+            n_critic,
             **keras_arguments,
         )
 
@@ -207,29 +225,48 @@ class FGAN(base.GANSystem):
             critic(images, labels), -self.clamp, self.clamp
         )
 
+    def _d_gradients(
+        self, images: Any, labels: Any, fakes: Any, fake_labels: Any, z: Any, draw: int
+    ) -> tuple[CriticTerms, list[tf.Tensor]]:
+        """D's terms on one batch, and the gradient of their sum in its weights."""
+        variables = self.discriminator.trainable_variables
+        fakes, fake_labels = self.replayed(fakes, fake_labels, draw)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([v.value for v in variables])
+            d = self.critic_terms(images, labels, fakes, fake_labels, draw, z)
+        return d, tape.gradient(d.loss, variables)
+
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One update of D and one of G, from gradients at the same weights.
+        """`n_critic` - 1 updates of D alone, then one of D and G from the same weights.
 
         Args:
-          data: images (B, R, R, C) or (images, labels).
+          data: images (n_critic B, R, R, C) or (images, labels).
 
         Returns:
           Logs, each of shape (1,).
         """
-        ((real_images, labels),) = self.critic_batches(data)
-        z, fake_labels = self.draw_latents(real_images.shape[0])
+        *early, (real_images, labels) = self.critic_batches(data)
+        batch = real_images.shape[0]
+        for draw, (images, image_labels) in enumerate(early, start=1):
+            z, fake_labels = self.draw_latents(batch, draw)
+            fakes = self.fake_images(z, fake_labels, draw)
+            _, gradients = self._d_gradients(images, image_labels, fakes, fake_labels, z, draw)
+            self.minimize(self.d_optimizer, gradients, self.discriminator.trainable_variables)
+
+        z, fake_labels = self.draw_latents(batch)
         g_variables = self.generator.trainable_variables
         d_variables = self.discriminator.trainable_variables
-        with tf.GradientTape(watch_accessed_variables=False) as g_tape:
-            g_tape.watch([v.value for v in g_variables])
+        if clip := self.objective.weights["clip"]:
+            # `critic_terms` clips as well, which would be too late for G's gradient.
+            penalties_ops.clip_weights(d_variables, clip)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([v.value for v in g_variables])
             fakes = self.fake_images(z, fake_labels)
             g = self.generator_terms(fakes, fake_labels, 0, real_images, labels, z)
-        g_gradients = g_tape.gradient(g.loss, g_variables)
-        d_fakes, d_labels = self.replayed(fakes, fake_labels, 1)
-        with tf.GradientTape(watch_accessed_variables=False) as d_tape:
-            d_tape.watch([v.value for v in d_variables])
-            d = self.critic_terms(real_images, labels, d_fakes, d_labels, 1, z)
-        d_gradients = d_tape.gradient(d.loss, d_variables)
+        g_gradients = tape.gradient(g.loss, g_variables)
+        d, d_gradients = self._d_gradients(
+            real_images, labels, fakes, fake_labels, z, self.n_critic
+        )
         g_norm = self.minimize(self.g_optimizer, g_gradients, g_variables)
         d_norm = self.minimize(self.d_optimizer, d_gradients, d_variables)
 

@@ -114,6 +114,8 @@ class GAN(base.GANSystem):
       maxout_pieces: linear pieces a maxout unit.
       g_irange: G's weights start as U(-g_irange, g_irange).
       d_irange: D's weights start as U(-d_irange, d_irange).
+      latent_distribution: see `ganpipe.ops.random.row_latents`; "" takes the body's,
+        "unit_variance_uniform" or "normal".
       ema_decay: of the generator's moving average.
       seed: of the initial weights.
       precision: "float32" or "mixed_bfloat16".
@@ -136,6 +138,7 @@ class GAN(base.GANSystem):
         maxout_pieces: int = 5,
         g_irange: float = 0.05,
         d_irange: float = 0.005,
+        latent_distribution: str = "",
         ema_decay: float = 0.999,
         seed: int = 0,
         precision: str = "float32",
@@ -149,13 +152,14 @@ class GAN(base.GANSystem):
             )
         if body not in ("mnist", "cifar"):
             raise UserError(f"system.body: {body!r}; expected 'mnist' or 'cifar'.")
+        own = "unit_variance_uniform" if body == "mnist" else "normal"
         super().__init__(
             arguments=arguments,
             resolution=resolution,
             channels=channels,
             num_classes=0,
             latent_dim=latent_dim,
-            latent_distribution="unit_variance_uniform" if body == "mnist" else "normal",
+            latent_distribution=latent_distribution or own,
             ema_decay=ema_decay,
         )
         self.body = body
@@ -194,6 +198,8 @@ class GAN(base.GANSystem):
         momentum: float = 0.5,
         final_momentum: float = 0.7,
         momentum_ramp: int = 125_000,
+        g_learning_rate: float | None = None,
+        d_learning_rate: float | None = None,
         n_critic: int = 1,
         penalties: Mapping[str, Any] | None = None,
         tips: Mapping[str, Any] | None = None,
@@ -212,6 +218,8 @@ class GAN(base.GANSystem):
           momentum: at the first update.
           final_momentum: after `momentum_ramp` updates (250 epochs of 500 batches).
           momentum_ramp: in updates.
+          g_learning_rate: of the generator where it differs from `learning_rate`.
+          d_learning_rate: of the discriminator where it differs.
           n_critic: updates of D in a step (the paper's k), each on B real images.
           penalties: see `ganpipe.ops.switches.PENALTIES`.
           tips: see `ganpipe.ops.switches.TIPS`.
@@ -221,15 +229,16 @@ class GAN(base.GANSystem):
           **keras_arguments: `steps_per_execution`, `run_eagerly`, `jit_compile`.
         """
         schedule = {
-            "learning_rate": learning_rate,
             "decay": decay,
             "momentum": momentum,
             "final_momentum": final_momentum,
             "momentum_ramp": momentum_ramp,
         }
+        g_rate = learning_rate if g_learning_rate is None else g_learning_rate
+        d_rate = learning_rate if d_learning_rate is None else d_learning_rate
         self.compile_networks(
-            g_optimizer or MomentumSGD(**schedule),
-            d_optimizer or MomentumSGD(**schedule),
+            g_optimizer or MomentumSGD(learning_rate=g_rate, **schedule),
+            d_optimizer or MomentumSGD(learning_rate=d_rate, **schedule),
             seed,
             # The 1/2 is the official objective's.
             Objective(loss, penalties=penalties, tips=tips, d_scale=0.5),

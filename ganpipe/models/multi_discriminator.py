@@ -123,6 +123,8 @@ class MultiDiscriminator(base.GANSystem):
             )
         bodies_dcgan.check(resolution, nf, 4, self.system_name)
         bodies_dcgan.check_norm("system.d_norm", d_norm, bodies_dcgan.D_NORMS)
+        if body == "cnn" and not projection:
+            bodies_dcgan.check_unused(body, d_norm=(d_norm, "batch", "spectral"))
         super().__init__(
             arguments=arguments,
             resolution=resolution,

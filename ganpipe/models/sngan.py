@@ -31,6 +31,7 @@ import keras
 import tensorflow as tf
 
 from ganpipe.errors import UserError
+from ganpipe.layers import bodies_dcgan
 from ganpipe.layers import bodies_sngan as bodies
 from ganpipe.layers.bodies_mlp import build_points_discriminator, build_points_generator
 from ganpipe.models import base
@@ -62,6 +63,7 @@ class SNGAN(base.GANSystem):
       body: "resnet", "cnn" (table 3 of the paper), or "points": three hidden ReLU layers of nf
         units (512), for the toys of `ganpipe study`.
       first_norm: of the CNN: False leaves out batch norm and ReLU behind G's dense layer.
+      d_dropout: share of units dropped behind D's activations in training; not of points.
       g_batch_factor: size of G's batch in batches of D.
       latent_distribution: see `ganpipe.ops.random.row_latents`.
       ema_decay: of the generator's moving average.
@@ -85,6 +87,7 @@ class SNGAN(base.GANSystem):
         d_nf: int | None = None,
         body: str = "resnet",
         first_norm: bool = True,
+        d_dropout: float = 0.0,
         g_batch_factor: int = 2,
         latent_distribution: str = "normal",
         ema_decay: float = 0.999,
@@ -100,6 +103,9 @@ class SNGAN(base.GANSystem):
             raise UserError(f"system.num_classes: {num_classes}; body 'points' has no labels.")
         if not first_norm and body != "cnn":
             raise UserError(f"system.first_norm: False goes with system.body=cnn, not {body}.")
+        bodies_dcgan.check_dropout(d_dropout)
+        if points:
+            bodies_dcgan.check_unused(body, d_dropout=(d_dropout, 0.0))
         g_width, d_width = reference_widths(body, resolution)
         d_nf = d_nf if d_nf is not None else max((nf or g_width) * d_width // g_width, 1)
         nf = nf if nf is not None else g_width
@@ -139,7 +145,7 @@ class SNGAN(base.GANSystem):
         else:
             cnn = body == "cnn"
             build = bodies.build_cnn_discriminator if cnn else bodies.build_resnet_discriminator
-            discriminator = build(*shape, d_nf, 2 * seed + 1, precision)
+            discriminator = build(*shape, d_nf, 2 * seed + 1, precision, dropout=d_dropout)
         self.set_networks(make_generator, discriminator)
 
     def compile(

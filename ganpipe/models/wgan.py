@@ -56,8 +56,9 @@ class WGAN(base.GANSystem):
       body: one of `BODIES`.
       latent_dim: length of z ~ N(0, I).
       nf: channels of the largest map ("dcgan"), units of a hidden layer ("mlp", "points").
-      g_norm: "batch" or "none" ("dcgan" only).
+      g_norm: "batch" or "none"; the G of "mlp" and "points" has none in either case.
       d_norm: "batch", "none", "layer" or "spectral" ("dcgan" and "points").
+      d_dropout: share of units dropped behind C's activations in training ("dcgan" only).
       n_extra_layers: 3x3 convolutions at the largest map of both networks ("dcgan" only).
       latent_distribution: see `ganpipe.ops.random.row_latents`.
       ema_decay: of the generator's moving average.
@@ -78,6 +79,7 @@ class WGAN(base.GANSystem):
         g_norm: str = "batch",
         d_norm: str = "",
         n_extra_layers: int = 0,
+        d_dropout: float = 0.0,
         latent_distribution: str = "normal",
         ema_decay: float = 0.999,
         seed: int = 0,
@@ -95,8 +97,17 @@ class WGAN(base.GANSystem):
         d_norm = d_norm or ("batch" if body == "dcgan" else "none")
         bodies_dcgan.check_norm("system.g_norm", g_norm, bodies_dcgan.G_NORMS)
         bodies_dcgan.check_norm("system.d_norm", d_norm, bodies_dcgan.D_NORMS)
+        bodies_dcgan.check_dropout(d_dropout)
         if body == "dcgan":
             bodies_dcgan.check(resolution, nf, 4, "wgan's dcgan body")
+        else:
+            known = bodies_dcgan.D_NORMS if body == "points" else ("none",)
+            bodies_dcgan.check_unused(
+                body,
+                d_norm=(d_norm, *known),
+                n_extra_layers=(n_extra_layers, 0),
+                d_dropout=(d_dropout, 0.0),
+            )
         super().__init__(
             arguments=arguments,
             resolution=resolution,
@@ -133,7 +144,7 @@ class WGAN(base.GANSystem):
         else:
             critic = bodies_dcgan.build_discriminator(
                 resolution, channels, 0, nf, 4, d_norm, start, precision,
-                n_extra_layers=n_extra_layers,
+                n_extra_layers=n_extra_layers, dropout=d_dropout,
             )  # fmt: skip
         self.set_networks(generator, critic)
         self.g_updates = self._counter("g_updates")

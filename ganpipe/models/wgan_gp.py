@@ -25,8 +25,7 @@ beside the score in C, their cross entropy on real images with weight 1 in C and
 weight 0.1 in G. The fakes of a critic update have the labels of its real images.
 
 Where we differ: sampling uses a moving average of G and the moving statistics of batch norm; real
-images have no dequantisation noise (gan_cifar_resnet.py adds U(0, 1/128)); the norm carries a tiny
-epsilon under its root (`ganpipe.ops.penalties.norms`), the code none.
+images have no dequantisation noise (gan_cifar_resnet.py adds U(0, 1/128)).
 
     python -m ganpipe train --config=wgan_gp_fashion_mnist --data=DIR --workdir=RUN
 
@@ -71,6 +70,7 @@ class WGANGP(base.GANSystem):
       latent_dim: length of z ~ N(0, I); 0 takes the script's: 128, points 2.
       dim: width; 0 takes the script's (`BODIES`, 64 for "resnet" at 64x64).
       g_batch_factor: size of G's batch in batches of C (gan_cifar_resnet.py: 2).
+      d_dropout: share of units dropped behind C's activations in training; not of points.
       latent_distribution: see `ganpipe.ops.random.row_latents`.
       ema_decay: of the generator's moving average.
       seed: of the initial weights.
@@ -88,6 +88,7 @@ class WGANGP(base.GANSystem):
         latent_dim: int = 0,
         dim: int = 0,
         g_batch_factor: int = 1,
+        d_dropout: float = 0.0,
         latent_distribution: str = "normal",
         ema_decay: float = 0.999,
         seed: int = 0,
@@ -111,6 +112,9 @@ class WGANGP(base.GANSystem):
                 f"system.dim={dim}, latent_dim={latent_dim}, g_batch_factor={g_batch_factor}; "
                 "expected 0 (the script's) or more, and a factor of 1 or more."
             )
+        bodies_dcgan.check_dropout(d_dropout)
+        if body == "points":
+            bodies_dcgan.check_unused(body, d_dropout=(d_dropout, 0.0))
         dim = dim or (64 if body == "resnet" and resolution == 64 else BODIES[body])
         if body.startswith("dcgan"):
             bodies_dcgan.check(resolution, dim, 5, "wgan_gp's dcgan body")
@@ -154,6 +158,7 @@ class WGANGP(base.GANSystem):
         last = {"seed": seed, "precision": precision}
         if self.body == "points":
             return bodies_mlp.build_points_discriminator(channels, dim, **last)
+        last["dropout"] = self._arguments["d_dropout"]
         if self.body == "mnist":
             return bodies_improved_wgan.build_mnist_critic(dim, channels, **last)
         if self.body == "resnet":
@@ -231,9 +236,14 @@ class WGANGP(base.GANSystem):
 
         return critic
 
-    def _class_loss(self, labels: tf.Tensor) -> tf.Tensor:
-        """Cross entropy of the first rows of the update's first call, which are labelled so."""
-        logits = self._recorder.calls[0][: labels.shape[0]]
+    def _class_loss(self, labels: tf.Tensor, fakes: bool) -> tf.Tensor:
+        """Cross entropy of the update's fakes, or of its real images, which are labelled so.
+
+        Real images are the first rows of the update's first call; fakes the last of G's last call,
+        where a relativistic loss has real images before them.
+        """
+        calls, count = self._recorder.calls, labels.shape[0]
+        logits = calls[-1][-count:] if fakes else calls[0][:count]
         return tf.reduce_mean(
             tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
         )
@@ -258,7 +268,7 @@ class WGANGP(base.GANSystem):
             g_terms = self.generator_terms(fake_images, fake_labels, 0, real_images, labels, z)
             g_loss = g_terms.loss
             if self.num_classes:
-                g_loss += AC_GAN_GENERATOR * self._class_loss(fake_labels)
+                g_loss += AC_GAN_GENERATOR * self._class_loss(fake_labels, fakes=True)
         gradients = tape.gradient(g_loss, g_variables)
         g_norm = self.minimize(self.g_optimizer, gradients, g_variables, active=self.step > 0)
 
@@ -272,7 +282,7 @@ class WGANGP(base.GANSystem):
                 c_terms = self.critic_terms(real_images, labels, fakes, fake_labels, 1 + i, z)
                 c_loss = c_terms.loss
                 if self.num_classes:
-                    class_loss = self._class_loss(labels)
+                    class_loss = self._class_loss(labels, fakes=False)
                     c_loss += AC_GAN_CRITIC * class_loss
             gradients = tape.gradient(c_loss, c_variables)
             c_norm = self.minimize(self.d_optimizer, gradients, c_variables)

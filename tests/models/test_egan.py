@@ -294,6 +294,9 @@ BAD = [
     ({"resolution": 48}, {}, "data.resolution: 48.*8, 16, 32, 64"),
     ({"num_classes": 3}, {}, "egan is unconditional"),
     ({"body": "mlp"}, {}, "system.body.*conv or points"),
+    ({"width": 8}, {}, "system.width: 8; system.body=conv"),
+    ({"body": "points", "resolution": 1}, {}, "system.nf: 4; system.body=points"),
+    ({"latent_distribution": "cauchy"}, {}, "system.latent_distribution: 'cauchy'"),
     ({}, {"loss": "rahinge"}, "relativistic"),
     ({}, {"mu": 0}, "optimizer.mu: 0"),
     ({}, {"mutations": ("minmax",)}, "optimizer.mutations.*minimax"),
@@ -312,9 +315,45 @@ def test_bad_settings_say_what_to_change(arguments, compile_arguments, message):
         )
 
 
+def test_children_may_be_judged_on_more_fakes_than_d_trains_on(monkeypatch):
+    system = points(
+        norm="none", compile_arguments={"evaluation_size": 20, "mutations": ["minimax"]}
+    )
+    real, judged, fakes = first_batch(system), [], []
+    draw, terms = system.draw_latents, system.critic_terms
+
+    def spy_draw(count, **which):
+        judged.append(count)
+        return draw(count, **which)
+
+    def spy_terms(real_images, labels, fake_images, *rest, **more):
+        fakes.append(fake_images)
+        return terms(real_images, labels, fake_images, *rest, **more)
+
+    monkeypatch.setattr(system, "draw_latents", spy_draw)
+    monkeypatch.setattr(system, "critic_terms", spy_terms)
+    z = draw(20, draw=1)[0]
+    discriminator = [v.numpy() for v in system.discriminator.trainable_variables]
+    logs = system.train_step(real)
+    assert judged == [4, 20]
+    images = system.generator(z)
+    assert [f.shape[0] for f in fakes] == [4, 4]
+    np.testing.assert_allclose(tf.concat(fakes, 0), images[:8], rtol=1e-5, atol=1e-6)
+    # Fitness at D's weights before its updates: all 20 fakes beside the 8 real images.
+    for v, old in zip(system.discriminator.trainable_variables, discriminator, strict=True):
+        v.assign(old)
+    with tf.GradientTape() as tape:
+        logits = system.discriminator(images)
+        loss = tf.reduce_mean(tf.nn.softplus(logits))
+        loss += tf.reduce_mean(tf.nn.softplus(-system.discriminator(real)))
+    norm = tf.linalg.global_norm(tape.gradient(loss, system.discriminator.trainable_variables))
+    assert float(logs["EGAN/F_q"][0]) == pytest.approx(np.mean(tf.sigmoid(logits)), rel=1e-4)
+    assert float(logs["EGAN/F_d"][0]) == pytest.approx(-np.log(float(norm)), rel=1e-4, abs=1e-4)
+
+
 def test_evaluation_needs_what_d_trains_on():
     system = points(compile_arguments={"evaluation_size": 4})
-    with pytest.raises(UserError, match="evaluation_size: 4.*expected 8 to 8"):
+    with pytest.raises(UserError, match="evaluation_size: 4.*expected 8 or more"):
         train(system, 1)
 
 

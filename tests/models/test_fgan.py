@@ -18,9 +18,8 @@ def images_of(system, batch, seed=0):
 
 
 def small(**compile_arguments):
-    return harness.small(
-        "fgan", body="mlp", g_units=8, d_units=8, compile_arguments=compile_arguments
-    )
+    widths = {"nf": 64, "g_units": 8, "d_units": 8}  # nf: the default, which "mlp" has no use for
+    return harness.small("fgan", body="mlp", **widths, compile_arguments=compile_arguments)
 
 
 @pytest.mark.parametrize("objective", ["alternative", "true"])
@@ -68,10 +67,60 @@ def test_clip_keeps_the_losses_finite_and_is_logged():
     assert "D/clamped_share" not in logs[1]
 
 
+@pytest.mark.parametrize("divergence", fgan.DIVERGENCES)
+def test_the_clip_goes_by_the_loss_however_it_is_named(divergence):
+    for name in (f"fgan_{divergence}", f"fgan_{divergence}_alt"):
+        by_name = small(loss=name)  # the divergence is then another one, js
+        assert by_name.objective.loss_name == name
+        assert by_name.clamp == (10.0 if divergence in fgan.EXPONENTIAL else 0.0)
+    assert small(divergence=divergence).clamp == by_name.clamp
+
+
 def test_another_loss_on_the_body_is_not_clipped():
-    system = small(loss="fgan_kl")
-    assert system.objective.loss_name == "fgan_kl"
+    system = small(loss="hinge", divergence="kl")
+    assert system.clamp == 0.0
     assert "D/clamped_share" not in system.train_step(images_of(system, 4))
+
+
+def test_both_gradients_are_at_clipped_weights():
+    gradients = []
+    for clip_before in (False, True):
+        system = small(penalties={"clip": 0.01}, **STILL)
+        variables = system.discriminator.trainable_variables
+        for v in variables:
+            v.assign(tf.fill(v.shape, 0.05))
+            if clip_before:
+                v.assign(tf.fill(v.shape, 0.01))
+        found, minimize = [], system.minimize
+        system.minimize = lambda o, g, v, f=found, m=minimize: f.append(g) or m(o, g, v)
+        system.train_step(images_of(system, 4))
+        gradients.append(found)
+    for raw, clipped in zip(*gradients, strict=True):  # of G, of D
+        for a, b in zip(raw, clipped, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_n_critic_updates_have_slices_of_their_own(monkeypatch):
+    system = small(n_critic=3)
+    real, calls, order = images_of(system, 12), [], []
+    terms, minimize = system.critic_terms, system.minimize
+    monkeypatch.setattr(system, "critic_terms", lambda *a: calls.append(a) or terms(*a))
+    monkeypatch.setattr(system, "minimize", lambda o, *a: order.append(o) or minimize(o, *a))
+    system.train_step(real)
+    for i, call in enumerate(calls):
+        np.testing.assert_array_equal(call[0], real[4 * i : 4 * i + 4])
+    d, g = system.d_optimizer, system.g_optimizer
+    assert [o is d for o in order] == [True, True, False, True]
+    assert (int(d.iterations), int(g.iterations)) == (3, 1)
+    # G's fakes are those of the last update of D.
+    assert len({call[5].numpy().tobytes() for call in calls}) == 3
+    np.testing.assert_array_equal(calls[-1][5], system_latents(system, 4))
+
+
+def system_latents(system, batch):
+    """z of the step before: `train_step` counts up."""
+    system.step.assign_sub(1)
+    return system.draw_latents(batch)[0]
 
 
 def test_gradient_through_the_clip_is_zero():
@@ -102,6 +151,12 @@ BAD = [
     (lambda: small(generator_objective="both"), "alternative or true"),
     (lambda: harness.small("fgan", body="resnet"), "system.body: 'resnet'"),
     (lambda: harness.small("fgan", body="mlp", num_classes=3), "'mlp' is unconditional"),
+    (lambda: harness.small("fgan", body="mlp"), "system.nf: 4; system.body=mlp has no"),
+    (lambda: harness.small("fgan", body="mlp", nf=64, norm="none"), "system.norm: 'none'"),
+    (lambda: harness.small("fgan", body="mlp", nf=64, d_norm="layer"), "system.d_norm: 'layer'"),
+    (lambda: harness.small("fgan", body="mlp", nf=64, d_dropout=0.1), "system.d_dropout: 0.1"),
+    (lambda: harness.small("fgan", d_units=8), "system.d_units: 8; system.body=dcgan"),
+    (lambda: small(n_critic=0), "optimizer.n_critic: 0"),
     (lambda: harness.small("fgan", resolution=12), "data.resolution: 12"),
 ]
 

@@ -160,6 +160,7 @@ BAD = [
     ({"body": "resnet"}, {}, "system.body: 'resnet'"),
     ({"projection": True}, {}, "data.resolution: 8.*16 or more"),
     ({"body": "cnn", "dropout": True}, {}, "system.dropout"),
+    ({"body": "cnn", "d_norm": "layer"}, {}, "system.d_norm: 'layer'; system.body=cnn"),
     ({}, {"aggregation": "geometric"}, "optimizer.aggregation.*average, gman, hypervolume"),
     ({}, {"slack": 1.0}, "optimizer.slack: 1.0"),
     ({}, {"loss": "wasserstein"}, "can be negative"),

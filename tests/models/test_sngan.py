@@ -11,6 +11,7 @@ import tensorflow as tf
 import ganpipe
 from ganpipe.errors import UserError
 from ganpipe.layers import bodies_sngan as bodies
+from ganpipe.layers.dropout import StepDropout
 from ganpipe.models.sngan import reference_widths
 from ganpipe.ops.schedules import LinearDecay
 from tests import harness
@@ -82,6 +83,13 @@ def small(body="cnn", n_critic=2, compile_arguments=None, **arguments):
     arguments = {"channels": 2 if body == "points" else 1, "nf": 4} | sizes[body] | arguments
     compile_arguments = {"n_critic": n_critic} | (compile_arguments or {})
     return harness.small("sngan", body=body, compile_arguments=compile_arguments, **arguments)
+
+
+@pytest.mark.parametrize(("body", "count"), [("cnn", 7), ("resnet", 8)])
+def test_dropout_is_behind_every_activation_of_the_discriminator(body, count):
+    system = small(body, d_dropout=0.3)
+    layers = system.discriminator._flatten_layers()
+    assert [layer.rate for layer in layers if isinstance(layer, StepDropout)] == [0.3] * count
 
 
 def fit(system, steps=1, batch=4, seed=0):
@@ -264,6 +272,7 @@ BAD = [
         lambda: ganpipe.create("sngan", resolution=1, channels=2, body="points", num_classes=2),
         "has no labels",
     ),
+    (lambda: small("points", d_dropout=0.1), "system.d_dropout: 0.1; system.body=points"),
     (lambda: small(compile_arguments={"decay_steps": -1}), "optimizer.decay_steps: -1"),
     (lambda: small(compile_arguments={"loss": "rsgan"}), "rsgan.*g_batch_factor"),
     (lambda: small().fit(harness.noise(small(), batch=5), steps_per_epoch=1), "n_critic=2"),

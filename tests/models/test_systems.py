@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import ganpipe
+from ganpipe import config as config_lib
 from ganpipe.errors import UserError
 from ganpipe.layers import bodies_dcgan
 from ganpipe.models import registry
@@ -261,6 +262,36 @@ def test_conditional_dcgan_draws_what_it_is_asked_for():
     assert (nearest == asked).mean() > 0.9
 
 
+@pytest.mark.parametrize("name", ["gan", "cgan"])
+def test_each_player_may_have_a_rate_of_its_own(name):
+    for own, expected in (
+        ({}, (0.2, 0.2)),
+        ({"d_learning_rate": 0.05}, (0.2, 0.05)),
+        ({"g_learning_rate": 0.05}, (0.05, 0.2)),
+    ):
+        system = harness.small(name, compile_arguments={"learning_rate": 0.2} | own)
+        rates = [float(o.learning_rate) for o in (system.g_optimizer, system.d_optimizer)]
+        assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["gan_fashion_mnist", "cgan_fashion_mnist"])
+def test_those_rates_are_keys_of_the_command_line(name):
+    assert config_lib.parse(name).optimizer.g_learning_rate is None
+    given = config_lib.parse(name, ["--config.optimizer.g_learning_rate=0.05"])
+    assert given.optimizer.g_learning_rate == 0.05
+
+
+def test_gan_takes_its_bodys_latents_unless_told():
+    kinds = [harness.small("gan", **a).latent_distribution for a in ({}, {"body": "cifar"})]
+    assert kinds == ["unit_variance_uniform", "normal"]
+    assert harness.small("gan", latent_distribution="sphere").latent_distribution == "sphere"
+
+
+def points(**arguments):
+    """dcgan's fully connected body."""
+    return ganpipe.create("dcgan", resolution=1, channels=2, body="points", nf=8, **arguments)
+
+
 BAD = [
     (lambda: ganpipe.create("dcgam", resolution=32), "Did you mean 'dcgan'"),
     (lambda: ganpipe.create("dcgan", resolution=32, nff=3), "Did you mean 'nf'"),
@@ -268,6 +299,11 @@ BAD = [
     (lambda: ganpipe.create("dcgan", resolution=32, channels=2), "data.channels: 2"),
     (lambda: ganpipe.create("dcgan", resolution=32, norm="layer"), "system.norm"),
     (lambda: ganpipe.create("dcgan", resolution=32, ema_decay=1.0), "ema_decay"),
+    (lambda: points(d_dropout=0.1), "system.d_dropout: 0.1; system.body=points"),
+    (lambda: points(kernel_size=5), "system.kernel_size: 5; .*Leave it at 4"),
+    (lambda: points(per_unit_first_norm=True), "system.per_unit_first_norm: True"),
+    (lambda: harness.small("dcgan", norm="none", per_unit_first_norm=True), "norm='batch', not"),
+    (lambda: harness.small("cgan", body="conv"), "system.z_units: 8; system.body=conv"),
     (lambda: ganpipe.create("gan", resolution=8, num_classes=10), "gan is unconditional"),
     (lambda: ganpipe.create("cgan", resolution=8, num_classes=0), "cgan is conditional"),
     (lambda: harness.small("dcgan", compile_arguments={"loss": "hing"}), "optimizer.loss.*hinge"),

@@ -7,6 +7,7 @@ import tensorflow as tf
 import ganpipe
 from ganpipe.errors import UserError
 from ganpipe.layers.batch_norm import BatchNorm
+from ganpipe.layers.dropout import StepDropout
 from ganpipe.ops import penalties
 from tests import harness
 
@@ -139,9 +140,9 @@ def test_ac_gan_terms_are_on_real_images_in_the_critic_and_on_fakes_in_the_gener
     gradients, classes, adversarial = [], [], []
     class_loss, g_terms, minimize = system._class_loss, system.generator_terms, system.minimize
 
-    def spy_class_loss(asked):
-        classes.append((asked.numpy(), float(class_loss(asked))))
-        return class_loss(asked)
+    def spy_class_loss(asked, **of):
+        classes.append((asked.numpy(), float(class_loss(asked, **of))))
+        return class_loss(asked, **of)
 
     monkeypatch.setattr(system, "_class_loss", spy_class_loss)
     monkeypatch.setattr(
@@ -171,9 +172,50 @@ def test_class_loss_is_the_cross_entropy_of_the_first_rows_of_the_first_call():
     logits = system.discriminator(real)[1].numpy().astype(np.float64)
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     expected = -log_p[np.arange(4), labels.numpy()].mean()
-    assert float(system._class_loss(labels)) == pytest.approx(expected, rel=1e-5)
+    assert float(system._class_loss(labels, fakes=False)) == pytest.approx(expected, rel=1e-5)
     scores = system.discriminate(real, [0, 0, 0, 0])
     np.testing.assert_array_equal(scores, system.discriminate(real, [1, 2, 1, 2]))
+
+
+def cross_entropy(system, images, labels):
+    """Of the critic's class logits, by hand."""
+    logits = system.discriminator(images, training=True)[1].numpy().astype(np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    return -log_p[np.arange(len(labels)), labels.numpy()].mean()
+
+
+@pytest.mark.parametrize("passes", ["yes", "no"])
+def test_class_loss_of_g_is_on_the_fakes_under_a_relativistic_loss(monkeypatch, passes):
+    compile_arguments = {"loss": "rasgan", "n_critic": 1, "tips": {"separate_batches": passes}}
+    arguments = {"resolution": 32, "body": "resnet", "num_classes": 3, "dim": 2}
+    system = harness.small("wgan_gp", **arguments, compile_arguments=compile_arguments)
+    seen, class_loss = [], system._class_loss
+
+    def spy(labels, **of):
+        if not seen:  # G's: first in a step
+            seen.append(float(class_loss(labels, **of)))
+        return class_loss(labels, **of)
+
+    monkeypatch.setattr(system, "_class_loss", spy)
+    z, fake_labels = system.draw_latents(4)
+    expected = cross_entropy(system, system.fake_images(z, fake_labels), fake_labels)
+    real = images_of(system, 4)
+    system.train_step((real, tf.constant([0, 1, 2, 2])))
+    assert seen[0] == pytest.approx(expected, rel=1e-4)
+    assert seen[0] != pytest.approx(cross_entropy(system, real, fake_labels), rel=1e-3)
+
+
+@pytest.mark.parametrize("body", ["dcgan", "dcgan_layer_norm", "mnist", "resnet"])
+def test_dropout_is_behind_every_activation_of_the_critic(body):
+    size = {"mnist": 28, "resnet": 32}.get(body, 8)
+    system = harness.small("wgan_gp", body=body, resolution=size, d_dropout=0.3)
+    layers = system.discriminator._flatten_layers()
+    rates = [layer.rate for layer in layers if isinstance(layer, StepDropout)]
+    assert rates == [0.3] * {"mnist": 3, "resnet": 8}.get(body, 1)
+    images = images_of(system, 4)
+    a, b = (system.critic_at(draw)(images, None).numpy() for draw in (0, 1))
+    assert not np.allclose(a, b)
+    np.testing.assert_array_equal(a, system.critic_at(0)(images, None))
 
 
 def test_samples():
@@ -208,6 +250,11 @@ BAD = [
     (lambda: harness.small("wgan_gp", body="vgg"), "system.body: 'vgg'"),
     (lambda: harness.small("wgan_gp", body="resnet", resolution=16), "data.resolution: 16"),
     (lambda: harness.small("wgan_gp", resolution=12), "data.resolution: 12"),
+    (
+        lambda: ganpipe.create("wgan_gp", resolution=1, body="points", d_dropout=0.1),
+        "system.d_dropout: 0.1; system.body=points",
+    ),
+    (lambda: harness.small("wgan_gp", d_dropout=1.0), "system.d_dropout: 1.0"),
     (lambda: toy(decay_steps=-1), "optimizer.decay_steps: -1"),
     (
         lambda: harness.small("wgan_gp", g_batch_factor=2, compile_arguments={"loss": "rsgan"}),
