@@ -67,6 +67,15 @@ def _define() -> None:
     choice("dropout", "rate", ["rate", "keep"], "rate: as the paper reads; keep: as its code ran")
     whole("epochs", 10, "of the classifier's training")
     number("adversarial", 0.0, "epsilon of adversarial training of the classifier; 0: none")
+    whole(
+        "reconstructions",
+        0,
+        "training pictures whose reconstructions fill half of the classifier's batches "
+        "(Defense-GAN-Rec); 0: none (Defense-GAN-Orig)",
+        0,
+    )
+    whole("reconstruction_steps", 100, "L of these")
+    whole("reconstruction_restarts", 1, "R of these")
     number("epsilon", 0.3, "largest change of a pixel in [0, 1]")
     number("alpha", 0.05, "random part of it in rand_fgsm")
     whole("steps", 200, "L: gradient steps of a projection", 0)
@@ -175,6 +184,32 @@ def _arrays(info: Any, split: str, resolution: int, count: int | None = None) ->
     return np.concatenate(images)[:count], np.concatenate(labels)[:count]
 
 
+def _reconstructions(system: Any, wanted: Any, images: Any, labels: Any) -> tuple[Any, str]:
+    """(a function that projects the first training pictures, all that decides the result)."""
+    if not FLAGS.reconstructions:
+        return None, ""
+    import numpy as np
+    from tqdm import tqdm
+
+    count = min(FLAGS.reconstructions, len(images))
+    projection = dataclasses.asdict(wanted.projection) | {
+        "steps": FLAGS.reconstruction_steps,
+        "restarts": FLAGS.reconstruction_restarts,
+    }
+
+    def project() -> tuple[Any, Any]:
+        name = "projecting training pictures"
+        with tqdm(total=count, desc=name, unit="image", disable=None) as bar:
+            found = system.reconstruct(
+                images[:count], **projection, seed=(1 << 24) - 1, chunk=500, progress=bar.update
+            )
+        pixels = np.round(127.5 * (np.clip(found.images, -1.0, 1.0) + 1.0))
+        return np.uint8(pixels), labels[:count]
+
+    run = f"{Path(FLAGS.run).resolve()} at step {int(system.step.numpy())}"
+    return project, f"{count} of {run} {projection}"
+
+
 def _table(result: dict[str, Any]) -> str:
     lines = [f"{'attack':10} {'images':>6} {'undefended':>11} {'defended':>9} {'auc':>6} {'l2':>6}"]
     for name, row in result["attacks"].items():
@@ -231,7 +266,9 @@ def main(arguments: list[str]) -> None:
         train_images,
         train_labels,
         info.num_classes,
+        *_reconstructions(system, wanted, train_images, train_labels),
     )
+    card["reconstructions"] = FLAGS.reconstructions
     test_images, test_labels = _arrays(info, "test", system.resolution)
     card["test_accuracy"] = classifiers.accuracy(network, test_images, test_labels)
     card["test_images"] = len(test_labels)

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import numpy as np
 
 from ganpipe.defence import classifiers
 
+Extra = Callable[[], tuple[np.ndarray, np.ndarray]]
 
-def fingerprint(settings: classifiers.Settings, data_fingerprint: str) -> str:
-    """SHA-256 (hex) of the settings and the data."""
+
+def fingerprint(settings: classifiers.Settings, data_fingerprint: str, extra_name: str = "") -> str:
+    """SHA-256 (hex) of the settings, the data and the name of further images."""
     key = dataclasses.asdict(settings) | {"data": data_fingerprint, "version": 1}
+    key |= {"extra": extra_name} if extra_name else {}
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
@@ -29,6 +33,8 @@ def load_or_train(
     images: np.ndarray,
     labels: np.ndarray,
     num_classes: int,
+    extra: Extra | None = None,
+    extra_name: str = "",
 ) -> tuple[keras.Model, dict[str, Any]]:
     """The classifier of these settings: from `folder`, or trained now and put there.
 
@@ -41,6 +47,8 @@ def load_or_train(
       images: (N, H, W, C) uint8 training images.
       labels: (N,).
       num_classes: K.
+      extra: makes the further images and labels of `classifiers.train`; called only to train.
+      extra_name: all that decides them.
 
     Returns:
       The network, and {"file", "parameters", "train_seconds", and the settings}.
@@ -49,7 +57,7 @@ def load_or_train(
       UserError: settings that cannot be.
     """
     settings.check()
-    key = fingerprint(settings, data_fingerprint)
+    key = fingerprint(settings, data_fingerprint, extra_name)
     path = Path(folder) / f"classifier-{settings.model}-{key[:12]}.npz"
     if path.exists():
         network = classifiers.build(
@@ -64,8 +72,9 @@ def load_or_train(
         except Exception as error:  # zipfile, zlib, numpy and Keras each raise their own
             print(f"{path} is damaged ({error}): training it again", file=sys.stderr)
     start = time.monotonic()
+    more = extra() if extra is not None else None
     name = f"classifier {settings.model}" + (" (adversarial)" if settings.adversarial else "")
-    network = classifiers.train(images, labels, num_classes, settings, name)
+    network = classifiers.train(images, labels, num_classes, settings, name, more)
     seconds = time.monotonic() - start
     weights = {f"weight{i}": v.numpy() for i, v in enumerate(network.trainable_variables)}
     path.parent.mkdir(parents=True, exist_ok=True)

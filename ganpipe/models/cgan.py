@@ -337,8 +337,11 @@ class CGAN(base.GANSystem):
         d_variables = self.discriminator.trainable_variables
         g_variables = self.generator.trainable_variables
 
-        def d_terms(images: Any, image_labels: Any, z: Any, fakes: Any, draw: int) -> CriticTerms:
-            return self.critic_terms(images, image_labels, *self.replayed(*fakes, draw), draw, z)
+        def d_terms(
+            images: Any, image_labels: Any, z: Any, fakes: Any, draw: int, detach: bool = True
+        ) -> CriticTerms:
+            fakes = self.replayed(*fakes, draw)
+            return self.critic_terms(images, image_labels, *fakes, draw, z, detach)
 
         for draw, (images, image_labels) in enumerate(early, start=1):
             z, fake_labels = self.draw_latents(batch, draw)
@@ -352,8 +355,13 @@ class CGAN(base.GANSystem):
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in d_variables + g_variables])
             fake_images = self.fake_images(z, fake_labels)
-            d = d_terms(real_images, labels, z, (fake_images, fake_labels), self.n_critic)
-            g = self.generator_terms(fake_images, fake_labels, 0, real_images, labels, z)
+            fakes = (fake_images, fake_labels)
+            replays = bool(self.objective.tips["replay"])
+            d = d_terms(real_images, labels, z, fakes, self.n_critic, detach=replays)
+            # One pass of D for both players, with the same dropout masks, as in the authors' code;
+            # G needs its own where D was shown past fakes.
+            seen = None if replays else d
+            g = self.generator_terms(*fakes, 0, real_images, labels, z, seen)
         # Both gradients are taken before either network moves.
         d_gradients = tape.gradient(d.loss, d_variables)
         g_gradients = tape.gradient(g.loss, g_variables)

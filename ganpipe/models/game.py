@@ -99,6 +99,7 @@ def critic_terms(
     fake_labels: tf.Tensor | None,
     draw: int = 0,
     z: tf.Tensor | None = None,
+    detach: bool = True,
 ) -> CriticTerms:
     """The objective's terms of D on one batch; `draw` numbers the update within the step.
 
@@ -109,6 +110,7 @@ def critic_terms(
       fake_labels: (B,), or None.
       draw: see above.
       z: (B, D) latents of the fakes; for zCR.
+      detach: False lets gradients pass into the fakes, for players that share one pass.
     """
     if limit := system.objective.weights["clip"]:
         # The official WGAN clips before each update of the critic, not after.
@@ -116,7 +118,7 @@ def critic_terms(
     terms = system.objective.critic_loss(
         system.critic_at(draw),
         real_images,
-        tf.stop_gradient(fake_images),
+        tf.stop_gradient(fake_images) if detach else fake_images,
         seed=system.draw_seed(draw),
         step=system.step,
         real_labels=labels,
@@ -138,6 +140,7 @@ def generator_terms(
     real_images: tf.Tensor | None = None,
     labels: tf.Tensor | None = None,
     z: tf.Tensor | None = None,
+    seen: CriticTerms | None = None,
 ) -> GeneratorTerms:
     """The objective's terms of G on one batch, its penalties included.
 
@@ -148,6 +151,7 @@ def generator_terms(
       real_images: (B, H, W, C); used by relativistic losses only.
       labels: (B,) of the real images, or None.
       z: (B, D) latents of the fakes; for zCR.
+      seen: D's terms on these fakes, not detached: G learns from the same pass.
     """
     loss, logits = system.objective.generator_loss(
         system.critic_at(draw),
@@ -158,6 +162,7 @@ def generator_terms(
         real_images=real_images,
         real_labels=labels,
         near_fakes=_near_fakes(system, "zcr_g", z, fake_labels, draw),
+        seen=seen,
     )
     if weight := system.objective.weights["orthogonal"]:
         loss += weight * tf.add_n([penalties.orthogonality(k) for k in kernels(system.generator)])

@@ -355,14 +355,18 @@ class Objective:
         real_images: tf.Tensor | None = None,
         real_labels: tf.Tensor | None = None,
         near_fakes: tf.Tensor | None = None,
+        seen: CriticTerms | None = None,
     ) -> GeneratorTerms:
         """What G minimises, on one batch; arguments as in `critic_loss`.
 
-        `real_images` are used by relativistic losses only.
+        `real_images` are used by relativistic losses only. With `seen`, D's terms on the very same
+        fakes, G takes their logits in place of a pass of its own.
         """
         fakes = self._noisy(fake_images, seed, step, 1)
         real = None
-        if self.relativistic:
+        if seen is not None:
+            real, logits = seen.real_logits, seen.fake_logits
+        elif self.relativistic:
             real_images = self._noisy(real_images, seed, step, 0)
             real, logits = self._both(critic, real_images, fakes, real_labels, fake_labels)
         else:

@@ -98,6 +98,12 @@ def test_figures_add_up_and_pictures_are_written(run_dir, data_dir, tmp_path, ca
             assert second["attacks"][name][key] == pytest.approx(rows[name][key], abs=1e-6)
     assert second["classifier"]["train_seconds"] == result["classifier"]["train_seconds"]
 
+    # A classifier that saw reconstructions is another one.
+    rec = ("--reconstructions=10", "--reconstruction_steps=2", "--attacks=fgsm", "--curve=0")
+    assert command(*flags, f"--out={again}", *rec) == 0
+    third = json.loads(again.read_text())["classifier"]
+    assert third["file"] != result["classifier"]["file"] and third["reconstructions"] == 10
+
 
 REFUSED = [
     ("--data=D --out=O", "--run is missing"),

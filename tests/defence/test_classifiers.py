@@ -76,6 +76,18 @@ def test_adversarial_training_makes_fgsm_harder():
     assert hits[1] > hits[0] + 0.2
 
 
+def test_further_images_fill_half_of_the_batches():
+    """Told apart by what only they say: in them, bright above is class 1."""
+    images, labels = patches()
+    settings = classifiers.Settings(model="E", epochs=6, batch_size=32)
+    inverted = (255 - images, labels)
+    network = classifiers.train(images, labels, 2, settings, extra=inverted)
+    assert classifiers.accuracy(network, images, labels) > 0.9
+    assert classifiers.accuracy(network, *inverted) > 0.9
+    alone = classifiers.train(images, labels, 2, settings)
+    assert classifiers.accuracy(alone, *inverted) < 0.6
+
+
 BAD = [
     ({"model": "G"}, "classifier 'G'"),
     ({"dropout": "both"}, "rate or keep"),
@@ -111,3 +123,4 @@ def test_store_keeps_what_it_trained_and_replaces_what_is_damaged(tmp_path, caps
     other = dataclasses.replace(settings, seed=1)
     assert store.fingerprint(settings, "data") != store.fingerprint(settings, "other data")
     assert store.fingerprint(settings, "data") != store.fingerprint(other, "data")
+    assert store.fingerprint(settings, "data") != store.fingerprint(settings, "data", "more")
