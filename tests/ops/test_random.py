@@ -11,6 +11,7 @@ MOMENTS = {
     "uniform": (0.0, 1 / 3),
     "unit_variance_uniform": (0.0, 1.0),
     "unit_cube": (0.5, 1 / 12),
+    "sphere": (0.0, 1.0),
 }
 
 
@@ -31,6 +32,8 @@ def test_moments_and_range(distribution):
     assert random.latent_mean(distribution) == mean
     if distribution == "unit_variance_uniform":
         assert np.abs(z).max() <= np.sqrt(3)
+    if distribution == "sphere":
+        np.testing.assert_allclose(np.linalg.norm(z, axis=1), 10.0, rtol=1e-5)
 
 
 def test_neighbouring_seeds_are_uncorrelated():
