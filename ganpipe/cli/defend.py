@@ -63,7 +63,7 @@ def _define() -> None:
         flag_values=FLAGS,
     )
     whole("seed", 0, "of projections, attacks and the classifier", 0)
-    choice("classifier", "A", list("ABCDEF"), "model of the paper's appendix")
+    choice("classifier", "A", list("ABCDEFP"), "A to F: the paper's; P: with max pooling")
     choice("dropout", "rate", ["rate", "keep"], "rate: as the paper reads; keep: as its code ran")
     whole("epochs", 10, "of the classifier's training")
     number("adversarial", 0.0, "epsilon of adversarial training of the classifier; 0: none")

@@ -2,7 +2,8 @@
 
 Samangouei et al. 2018 (arXiv 1805.06605), appendix; kabkabm/defensegan, network_builder.py. For
 28x28x1 and ten classes they have 1,285,194 (A), 710,218 (B, F), 1,387,210 (C) and 199,210 (D, E)
-parameters. Weights start as Gaussian columns of length 1, biases at 0.
+parameters. Weights start as Gaussian columns of length 1, biases at 0. P (421,642) is ours: the
+usual small network with max pooling, which trains in a tenth of A's time.
 
 The authors' code calls `tf.nn.dropout(x, p)`, whose p was the probability to *keep* a unit: its
 "dropout .25" keeps a quarter, and B sees a fifth of the pixels in training, which explains B's
@@ -24,8 +25,8 @@ from tqdm import tqdm
 from ganpipe.defence import attacks
 from ganpipe.errors import UserError
 
-# conv: filters, kernel, stride, padding; drop: p of the code; dense: units. Each conv and dense
-# layer but the last is followed by ReLU.
+# conv: filters, kernel, stride, padding; pool: size; drop: p of the code; dense: units. Each conv
+# and dense layer but the last is followed by ReLU.
 MODELS = {
     "A": (
         ("conv", 64, 5, 1, "same"),
@@ -54,6 +55,15 @@ MODELS = {
         ("conv", 64, 8, 2, "same"),
         ("conv", 128, 6, 2, "valid"),
         ("conv", 128, 5, 1, "valid"),
+    ),
+    # Not of the paper.
+    "P": (
+        ("conv", 32, 3, 1, "same"),
+        ("pool", 2),
+        ("conv", 64, 3, 1, "same"),
+        ("pool", 2),
+        ("dense", 128),
+        ("drop", 0.5),
     ),
 }
 DROPOUTS = ("rate", "keep")
@@ -86,7 +96,7 @@ class Settings:
     """How a classifier is made. All of it decides its weights.
 
     Attributes:
-      model: "A" to "F".
+      model: a name of `MODELS`.
       dropout: "rate" or "keep"; see the module's docstring.
       epochs: passes over the training images; the authors' 10.
       batch_size: 128.
@@ -133,7 +143,7 @@ def build(
     """Images (B, H, W, C) float32 in [0, 1] -> logits (B, num_classes) float32.
 
     Args:
-      model: "A" to "F".
+      model: a name of `MODELS`.
       shape: (H, W, C).
       num_classes: K.
       dropout: "rate" or "keep".
@@ -153,6 +163,9 @@ def build(
         if kind == "drop":
             rate = values[0] if dropout == "rate" else 1.0 - values[0]
             x = keras.layers.Dropout(rate, seed=next(seeds), dtype=dtype)(x)
+            continue
+        if kind == "pool":
+            x = keras.layers.MaxPool2D(values[0], dtype=dtype)(x)
             continue
         start = UnitColumns(next(seeds))
         if kind == "conv":

@@ -10,7 +10,15 @@ from ganpipe.defence import classifiers, store
 from ganpipe.errors import UserError
 
 # defense_gan.md section 3.
-COUNTS = {"A": 1285194, "B": 710218, "C": 1387210, "D": 199210, "E": 199210, "F": 710218}
+COUNTS = {
+    "A": 1285194,
+    "B": 710218,
+    "C": 1387210,
+    "D": 199210,
+    "E": 199210,
+    "F": 710218,
+    "P": 421642,
+}
 
 
 def patches(count=256, seed=0):

@@ -37,7 +37,11 @@ def everything(system):
     return found
 
 
-@pytest.fixture(scope="module", params=SYSTEMS)
+SLOW = ("lsgan", "defense_gan")  # their steps are those of dcgan and wgan_gp
+CASES = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in SYSTEMS]
+
+
+@pytest.fixture(scope="module", params=CASES)
 def trained(request, tmp_path_factory):
     """(case, system after 2 steps, its checkpoint, history, data)."""
     system = make(request.param)
