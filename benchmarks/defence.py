@@ -31,9 +31,10 @@ SETTINGS = {
     "precision": "mixed_bfloat16",
     "attacks": "fgsm,rand_fgsm,pgd,cw,bpda",
     "bpda_images": 100,
-    "bpda_steps": 40,
-    "bpda_projection_steps": 50,
-    "bpda_projection_restarts": 2,
+    "bpda_steps": 100,
+    "bpda_restarts": 1,
+    "bpda_projection_steps": 25,
+    "bpda_projection_restarts": 1,
     "curve": 100,
 }
 NAMES = {

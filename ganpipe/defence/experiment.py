@@ -6,6 +6,7 @@ what Defense-GAN's paper calls white-box. BPDA knows both and is the figure to j
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,23 @@ from ganpipe.defence import attacks, batching, classifiers, detection
 from ganpipe.errors import UserError
 
 ATTACKS = ("fgsm", "rand_fgsm", "pgd", "cw", "bpda")
+
+# 1000 projections a seed, all below 2^24: from there on the starts belong to BPDA's own search.
+MOST_SEED = 16_000
+BPDA_STARTS = 1 << 24
+
+LEAST_ONE = (
+    "pgd_steps",
+    "pgd_restarts",
+    "cw_steps",
+    "cw_search",
+    "bpda_images",
+    "bpda_steps",
+    "bpda_restarts",
+    "bpda_projection_restarts",
+    "chunk",
+)
+POSITIVE = ("pgd_step_size", "cw_constant", "cw_learning_rate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +67,13 @@ class Settings:
       cw_constant: the first of them.
       cw_learning_rate: of C&W's Adam.
       bpda_images: of the images, the first so many are attacked by BPDA.
-      bpda_steps: of its ascent.
+      bpda_steps: of its ascent, in each restart; the attack's authors ask for 100 or more.
+      bpda_restarts: random starts of its ascent.
       bpda_projection_steps: L of the projection inside the attack.
       bpda_projection_restarts: R of the projection inside the attack.
       projection: the defence; every accuracy "defended" is measured with it.
       chunk: images projected at once.
-      seed: of projections and attacks.
+      seed: of projections and attacks, below `MOST_SEED`.
     """
 
     attacks: Sequence[str] = ("fgsm", "rand_fgsm", "bpda")
@@ -68,7 +87,8 @@ class Settings:
     cw_constant: float = 1.0
     cw_learning_rate: float = 0.05
     bpda_images: int = 100
-    bpda_steps: int = 40
+    bpda_steps: int = 100
+    bpda_restarts: int = 1
     bpda_projection_steps: int = 50
     bpda_projection_restarts: int = 2
     projection: Projection = Projection()
@@ -87,12 +107,19 @@ class Settings:
                 f"alpha: {self.alpha}; expected 0 <= alpha < epsilon = {self.epsilon}: it is the "
                 "random part of epsilon."
             )
-        for name in ("pgd_steps", "pgd_restarts", "cw_steps", "cw_search", "bpda_images"):
+        for name in LEAST_ONE:
             if getattr(self, name) < 1:
                 raise UserError(f"{name}: {getattr(self, name)}; expected 1 or more.")
-        for name in ("bpda_steps", "bpda_projection_restarts", "chunk"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}: {getattr(self, name)}; expected 1 or more.")
+        for name in POSITIVE:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0.0):
+                raise UserError(f"{name}: {value}; expected more than 0.")
+        if self.bpda_projection_steps < 0:
+            raise UserError(
+                f"bpda_projection_steps: {self.bpda_projection_steps}; expected 0 or more."
+            )
+        if not 0 <= self.seed < MOST_SEED:
+            raise UserError(f"seed: {self.seed}; expected 0 <= seed < {MOST_SEED}.")
 
 
 class Experiment:
@@ -141,21 +168,33 @@ class Experiment:
     def attack(self, name: str) -> np.ndarray:
         """Adversarial images in [0, 1] of all images, or of the first `bpda_images` for BPDA."""
         s, logits = self.settings, classifiers.logits_of(self.network)
-        seed = tf.constant([s.seed, ATTACKS.index(name)])
+
+        def seed(rows: tf.Tensor) -> tf.Tensor:
+            # Noise of its own for every batch: the same pattern every 100 images is no noise.
+            start = tf.constant([s.seed, ATTACKS.index(name)])
+            return tf.random.experimental.stateless_fold_in(start, rows[0])
+
         if name == "bpda":
             return self._bpda(logits)
         functions = {
-            "fgsm": lambda x, y: attacks.fgsm(logits, x, y, s.epsilon),
-            "rand_fgsm": lambda x, y: attacks.rand_fgsm(logits, x, y, seed, s.epsilon, s.alpha),
-            "pgd": lambda x, y: attacks.pgd(
-                logits, x, y, seed, s.epsilon, s.pgd_step_size, s.pgd_steps, s.pgd_restarts
+            "fgsm": lambda x, y, rows: attacks.fgsm(logits, x, y, s.epsilon),
+            "rand_fgsm": lambda x, y, rows: attacks.rand_fgsm(
+                logits, x, y, seed(rows), s.epsilon, s.alpha
             ),
-            "cw": lambda x, y: attacks.carlini_wagner(
+            "pgd": lambda x, y, rows: attacks.pgd(
+                logits, x, y, seed(rows), s.epsilon, s.pgd_step_size, s.pgd_steps, s.pgd_restarts
+            ),
+            "cw": lambda x, y, rows: attacks.carlini_wagner(
                 logits, x, y, s.cw_steps, s.cw_search, s.cw_constant, s.cw_learning_rate
             )[0],
         }
         return batching.in_batches(
-            functions[name], self.clean, self.labels, batch_size=100, description=name
+            functions[name],
+            self.clean,
+            self.labels,
+            np.arange(len(self.clean), dtype=np.int32),
+            batch_size=100,
+            description=name,
         )
 
     def _bpda(self, logits: attacks.Logits) -> np.ndarray:
@@ -169,15 +208,15 @@ class Experiment:
         projector = self.system.projector(**inner)
 
         def project(images: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
-            # Starts that the defence's own evaluation never uses: seeds from 2^24 on.
-            keys = (tf.constant(1 << 24, tf.int64) + draw) * (1 << 28)
+            # Starts that the defence's own evaluation never uses.
+            keys = (tf.constant(BPDA_STARTS, tf.int64) + draw) * (1 << 28)
             keys += tf.range(images.shape[0], dtype=tf.int64)
             return 0.5 * projector(2.0 * images - 1.0, keys).images + 0.5
 
         attack = attacks.BPDA(logits, project, s.epsilon, s.pgd_step_size)
         parts = []
-        batches = -(-count // size)
-        with tqdm(total=batches * s.bpda_steps, desc="bpda", unit="step", disable=None) as progress:
+        total = -(-count // size) * s.bpda_steps * s.bpda_restarts
+        with tqdm(total=total, desc="bpda", unit="step", disable=None) as progress:
             for number, start in enumerate(range(0, count, size)):
                 rows = np.minimum(np.arange(start, start + size), count - 1)
                 found = attack(
@@ -185,6 +224,7 @@ class Experiment:
                     tf.constant(self.labels[rows]),
                     seed=1000 * s.seed + number,
                     steps=s.bpda_steps,
+                    restarts=s.bpda_restarts,
                     on_step=progress.update,
                 )
                 parts.append(found.numpy()[: count - start])

@@ -175,6 +175,8 @@ class DefenseGAN(base.GANSystem):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update of G, then `n_critic` updates of D, as gan_mnist.py orders them.
 
+        Step 0 leaves G as it is.
+
         Args:
           data: images (n_critic B, 28, 28, C) or (images, labels); labels are ignored.
 
@@ -190,7 +192,8 @@ class DefenseGAN(base.GANSystem):
             fakes = self.fake_images(z, None)
             g_terms = self.generator_terms(fakes, None, real_images=batches[0][0], z=z)
         gradients = tape.gradient(g_terms.loss, variables)
-        g_norm = self.minimize(self.g_optimizer, gradients, variables)
+        # The first step trains the critic alone, as the authors' loop does.
+        g_norm = self.minimize(self.g_optimizer, gradients, variables, active=self.step > 0)
 
         variables = self.discriminator.trainable_variables
         for draw, (real_images, _) in enumerate(batches, start=1):

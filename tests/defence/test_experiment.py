@@ -90,6 +90,31 @@ def test_sheet_has_two_rows_a_set():
     assert np.all(sheet[17] == 255)  # BPDA attacked five images only
 
 
+@pytest.mark.parametrize("name", ["rand_fgsm", "pgd"])
+def test_every_batch_of_an_attack_gets_noise_of_its_own(name):
+    settings = experiment.Settings(
+        attacks=(name,), epsilon=0.1, alpha=0.05, pgd_steps=1, pgd_step_size=0.01, chunk=3
+    )
+    images, labels = np.full((150, 8, 8, 1), 128, np.uint8), np.ones(150, np.int64)
+    made = experiment.Experiment(Defence(), Classifier(), images, labels, settings)
+    noise = made.attack(name) - made.clean
+    assert np.abs(noise[0] - noise[100]).max() > 0.05
+    np.testing.assert_array_equal(made.attack(name) - made.clean, noise)
+
+
+def test_bpda_starts_as_often_as_it_is_told(monkeypatch):
+    calls = []
+    attack = experiment.attacks.BPDA.__call__
+
+    def counted(self, *arguments, **settings):
+        calls.append(settings)
+        return attack(self, *arguments, **settings)
+
+    monkeypatch.setattr(experiment.attacks.BPDA, "__call__", counted)
+    run(bpda_restarts=2).attack("bpda")
+    assert [(c["steps"], c["restarts"]) for c in calls] == [(4, 2), (4, 2)]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -98,6 +123,13 @@ def test_sheet_has_two_rows_a_set():
         ({"alpha": 0.3}, "alpha"),
         ({"cw_search": 0}, "cw_search"),
         ({"bpda_steps": 0}, "bpda_steps"),
+        ({"bpda_restarts": 0}, "bpda_restarts"),
+        ({"bpda_projection_steps": -1}, "bpda_projection_steps"),
+        ({"pgd_step_size": 0.0}, "pgd_step_size"),
+        ({"cw_constant": float("nan")}, "cw_constant"),
+        ({"cw_learning_rate": -1.0}, "cw_learning_rate"),
+        ({"seed": 16_000}, "seed"),
+        ({"seed": -1}, "seed"),
     ],
 )
 def test_settings_that_cannot_be(settings, message):
