@@ -14,8 +14,9 @@ each of --restarts starts), and counts what the classifier gets right before and
 How to read it. "undefended" is the classifier alone, "defended" the classifier behind the
 projection. FGSM, RAND+FGSM, PGD and C&W know the classifier but not the projection, so their
 "defended" shows what the defence is worth against who does not expect it. BPDA knows both: judge
-the defence by that one. Of "auc" 0.5 is chance, 1 says that the reconstruction error alone tells
-every attacked picture from every clean one.
+the defence by that one. "nearest" is a yardstick: the classifier on the nearest training picture,
+which is what a generator of exactly these would be worth. Of "auc" 0.5 is chance, 1 says that the
+reconstruction error alone tells every attacked picture from every clean one.
 
 --out gets every figure with its counts, seeds and seconds, and is written after each attack; the
 picture beside it (--sheet) shows clean, attacked and reconstructed images. Cost: images x restarts
@@ -212,13 +213,16 @@ def _reconstructions(system: Any, wanted: Any, images: Any, labels: Any) -> tupl
 
 
 def _table(result: dict[str, Any]) -> str:
-    lines = [f"{'attack':10} {'images':>6} {'undefended':>11} {'defended':>9} {'auc':>6} {'l2':>6}"]
+    lines = [
+        f"{'attack':10} {'images':>6} {'undefended':>11} {'defended':>9} {'nearest':>8} "
+        f"{'auc':>6} {'l2':>6}"
+    ]
     for name, row in result["attacks"].items():
         auc = f"{row['detection_auc']:6.3f}" if "detection_auc" in row else "     -"
         l2 = f"{row['mean_l2']:6.2f}" if "mean_l2" in row else "     -"
         lines.append(
             f"{name:10} {row['images']:6d} {row['undefended']:11.3f} {row['defended']:9.3f} "
-            f"{auc} {l2}"
+            f"{row['nearest']:8.3f} {auc} {l2}"
         )
     return "\n".join(lines)
 
@@ -274,7 +278,12 @@ def main(arguments: list[str]) -> None:
     card["test_accuracy"] = classifiers.accuracy(network, test_images, test_labels)
     card["test_images"] = len(test_labels)
     run = experiment.Experiment(
-        system, network, test_images[: FLAGS.images], test_labels[: FLAGS.images], wanted
+        system,
+        network,
+        test_images[: FLAGS.images],
+        test_labels[: FLAGS.images],
+        wanted,
+        gallery=train_images,
     )
 
     def size(model: Any) -> int:

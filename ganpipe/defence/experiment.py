@@ -122,6 +122,28 @@ class Settings:
             raise UserError(f"seed: {self.seed}; expected 0 <= seed < {MOST_SEED}.")
 
 
+def nearest(images: np.ndarray, gallery: np.ndarray, block: int = 4096) -> np.ndarray:
+    """(N,) int64 rows of the gallery with the least squared distance.
+
+    Args:
+      images: (N, H, W, C) floats in [0, 1].
+      gallery: (M, H, W, C) uint8.
+      block: rows of the gallery compared at once.
+    """
+    flat = images.reshape(len(images), -1).astype(np.float32)
+    best = np.full(len(flat), np.inf, np.float32)
+    rows = np.zeros(len(flat), np.int64)
+    for start in range(0, len(gallery), block):
+        part = gallery[start : start + block].reshape(-1, flat.shape[1]).astype(np.float32) / 255.0
+        # The images' own squares are the same for every row.
+        distances = np.square(part).sum(axis=1) - 2.0 * flat @ part.T
+        closest = distances.argmin(axis=1)
+        values = distances[np.arange(len(flat)), closest]
+        rows = np.where(values < best, start + closest, rows)
+        best = np.minimum(best, values)
+    return rows
+
+
 class Experiment:
     """The images, the classifier, the defence, and what was measured so far.
 
@@ -131,6 +153,8 @@ class Experiment:
       images: (N, H, W, C) uint8.
       labels: (N,).
       settings: see `Settings`.
+      gallery: (M, H, W, C) uint8 training images; with them every line says what a generator that
+        makes exactly these would be worth: the classifier on the nearest of them.
     """
 
     def __init__(
@@ -140,11 +164,13 @@ class Experiment:
         images: np.ndarray,
         labels: np.ndarray,
         settings: Settings,
+        gallery: np.ndarray | None = None,
     ):
         settings.check()
         self.system, self.network, self.settings = system, network, settings
         self.clean = images.astype(np.float32) / 255.0
         self.labels = np.asarray(labels, np.int32)
+        self.gallery = gallery
         self.attacked: dict[str, np.ndarray] = {}
         self.reconstructions: dict[str, np.ndarray] = {}
         self.errors: dict[str, np.ndarray] = {}
@@ -257,6 +283,9 @@ class Experiment:
             "mean_error": float(errors.mean()),
             "project_seconds": round(project_seconds, 1),
         }
+        if self.gallery is not None:
+            found = self.gallery[nearest(images, self.gallery)]
+            line["nearest"] = float((classifiers.predict(self.network, found) == labels).mean())
         if name == "none":
             return line
         change = images - self.clean[:count]

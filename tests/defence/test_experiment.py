@@ -90,6 +90,22 @@ def test_sheet_has_two_rows_a_set():
     assert np.all(sheet[17] == 255)  # BPDA attacked five images only
 
 
+def test_nearest_rows_of_a_gallery():
+    rng = np.random.default_rng(3)
+    gallery = rng.integers(0, 256, (20, 4, 4, 1)).astype(np.uint8)
+    images = gallery[[7, 0, 19]] / 255.0 + rng.uniform(-0.05, 0.05, (3, 4, 4, 1))
+    np.testing.assert_array_equal(experiment.nearest(images, gallery, block=6), [7, 0, 19])
+
+
+def test_the_yardstick_is_the_nearest_picture_of_the_gallery():
+    settings = experiment.Settings(epsilon=0.25)
+    gallery = np.stack([np.full((8, 8, 1), level, np.uint8) for level in (80, 170)])
+    made = experiment.Experiment(Defence(), Classifier(), IMAGES, LABELS, settings, gallery)
+    assert made.measure("none")["nearest"] == 1.0
+    # 80 + 64 is nearer to 170, 170 - 64 nearer to 80.
+    assert made.measure("fgsm")["nearest"] == 0.0
+
+
 @pytest.mark.parametrize("name", ["rand_fgsm", "pgd"])
 def test_every_batch_of_an_attack_gets_noise_of_its_own(name):
     settings = experiment.Settings(
