@@ -28,11 +28,11 @@ def create(name: str, *, resolution: int, channels: int = 3, **arguments: Any) -
     return registry.create(name, resolution=resolution, channels=channels, **arguments)
 
 
-def load(run_dir: str | os.PathLike) -> "GANSystem":
+def load(run_dir: str | os.PathLike, step: int | None = None) -> "GANSystem":
     """Brings a trained or imported system back; see `ganpipe.train.run_folder.load`."""
     from ganpipe.train import run_folder
 
-    return run_folder.load(run_dir)
+    return run_folder.load(run_dir, step)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 Verbs:
   train   train a system from a config, or continue a run
   eval    score a run against held-out images
+  compare tables and curves of several runs' scores
   sample  write a grid of images of a run
   export  write a run as a SavedModel for TensorFlow Serving
   defend  attack a classifier, defend it with Defense-GAN, measure both
@@ -17,7 +18,7 @@ import sys
 
 from ganpipe.cli import app
 
-VERBS = ("train", "eval", "sample", "export", "study", "defend")
+VERBS = ("train", "eval", "compare", "sample", "export", "study", "defend")
 
 
 def main() -> None:

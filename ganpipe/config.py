@@ -62,6 +62,15 @@ MONITOR = {
     "jump_steps": 20,
 }
 
+# Scores while training; docs/metrics.md.
+EVALUATE = {
+    "every": 0,  # steps, a multiple of train.checkpoint_every; 0: off
+    "metrics": ("frechet",),
+    "num": 2000,  # generated images
+    "split": "test",
+    "best": "frechet",  # the checkpoint with the best value of it is kept
+}
+
 _HELP = """experiment config: NAME, NAME:VARIANT or PATH.py[:VARIANT]; single keys are changed by
 --config.KEY=VALUE, for example --config.train.steps=2000"""
 
@@ -85,6 +94,11 @@ def monitor(**values: Any) -> ml_collections.ConfigDict:
     """The `monitor` section: `MONITOR` but for the given values; `actions` may name some kinds."""
     actions = _section("monitor.actions", MONITOR["actions"], values.get("actions", {}))
     return _section("monitor", MONITOR, dict(values) | {"actions": actions})
+
+
+def evaluate(**values: Any) -> ml_collections.ConfigDict:
+    """The `evaluate` section: `EVALUATE` but for the given values."""
+    return _section("evaluate", EVALUATE, values)
 
 
 def _section(

@@ -1,15 +1,19 @@
-"""Score a run, or a file of images, against real images held out of training.
+"""Score a run, a folder or a file of images against real images held out of training.
 
   python -m ganpipe eval --run=runs/a --out=metrics.json
   python -m ganpipe eval --run=runs/a --metrics=frechet,kernel --num=10000 --out=metrics.json
+  python -m ganpipe eval --run=runs/a --step=4000 --metrics=precision,recall --out=metrics.json
   python -m ganpipe eval --npz=samples.npz --data=data/fashion_mnist --out=metrics.json
+  python -m ganpipe eval --images=samples/ --data=data/fashion_mnist --out=metrics.json
 
-Metrics: frechet (Frechet distance), kernel (kernel distance), label_accuracy (how often a
-classifier sees the class that was asked for). Features come from a small classifier trained on the
-data set's own training images; that takes about a minute once and is kept in --cache_dir. Its name
-and hash stand beside every score: compare only scores with the same hash, split and counts.
+--metrics=help lists the metrics. Features come from --extractor: by default a small classifier that
+is trained on the data set's own training images; that takes about a minute once and is kept in
+--cache_dir. Its name and hash stand beside every score: compare only scores with the same hash,
+split and counts. Scores are called FID, KID and IS only with the published Inception weights.
 
-A run knows its data folder; --data says where it is now. An --npz file holds `images`
+A run knows its data folder; --data (or --reference) says where it is now. Its scores are also added
+to RUN/metrics.jsonl and TensorBoard; `python -m ganpipe compare` reads them. --images is a folder
+of PNG or JPEG files, all of one size that the data folder holds. An --npz file holds `images`
 (N, H, W, C) uint8 and, for label_accuracy, `labels` (N,) as they were asked for.
 """
 
@@ -19,7 +23,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -27,18 +31,25 @@ from absl import flags
 from ganpipe.cli import app
 from ganpipe.errors import UserError
 
-if TYPE_CHECKING:
-    from ganpipe.data import DatasetInfo
-    from ganpipe.metrics.source import ImageSource
-
 DEFAULT_METRICS = ("frechet", "kernel", "label_accuracy")
 DEFAULT_NUM = 2000
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("run", None, "run folder of `ganpipe train`", flag_values=FLAGS)
 flags.DEFINE_string("npz", None, "file with images (and labels), not --run", flag_values=FLAGS)
+flags.DEFINE_string("images", None, "folder of PNG or JPEG files, not --run", flag_values=FLAGS)
 flags.DEFINE_string("data", None, "data folder; default: the run's own", flag_values=FLAGS)
-flags.DEFINE_list("metrics", list(DEFAULT_METRICS), "scores to take", flag_values=FLAGS)
+flags.DEFINE_alias("reference", "data", flag_values=FLAGS)
+flags.DEFINE_list(
+    "metrics", list(DEFAULT_METRICS), "scores to take; help lists them", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "extractor",
+    "auto",
+    "of the features: auto, or one that --extractor=help lists",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer("step", None, "checkpoint of --run; default: the newest", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "JSON file to write", flag_values=FLAGS)
 flags.DEFINE_integer(
     "num",
@@ -64,46 +75,6 @@ flags.DEFINE_string(
 )
 
 
-def default_cache_dir() -> Path:
-    """`$GANPIPE_CACHE/extractors`, else `~/.cache/ganpipe/extractors`."""
-    root = os.environ.get("GANPIPE_CACHE") or Path.home() / ".cache" / "ganpipe"
-    return Path(root) / "extractors"
-
-
-def data_source(info: "DatasetInfo", resolution: int) -> "ImageSource":
-    """The metrics' view of a prepared data folder at one resolution.
-
-    Raises:
-      UserError: the folder does not hold that resolution.
-    """
-    from ganpipe import data
-    from ganpipe.metrics.source import ImageSource
-
-    info.check_resolution(resolution)
-
-    def batches(split: str, batch_size: int, seed: int | None) -> Any:
-        endless = seed is not None
-        return data.load(
-            info.dir,
-            resolution,
-            batch_size,
-            split=split,
-            seed=seed or 0,
-            repeat=endless,
-            shuffle=endless,
-            drop_remainder=endless,
-        )
-
-    per_class = {
-        split: list(content["per_class"]) if info.num_classes else [int(content["count"])]
-        for split, content in info.splits.items()
-    }
-    names = tuple(info.class_names) if info.num_classes else ()
-    return ImageSource(
-        info.name, info.fingerprint, resolution, info.channels, names, per_class, batches
-    )
-
-
 def evaluate_run(
     run_dir: str | os.PathLike,
     *,
@@ -113,8 +84,10 @@ def evaluate_run(
     seed: int = 0,
     split: str = "test",
     cache_dir: str | os.PathLike | None = None,
+    extractor: str = "auto",
+    step: int | None = None,
 ) -> dict[str, Any]:
-    """Scores the averaged generator of a run's newest sound checkpoint.
+    """Scores the averaged generator of a run's checkpoint.
 
     Args:
       run_dir: folder that `ganpipe train` wrote.
@@ -124,7 +97,9 @@ def evaluate_run(
       num: generated images.
       seed: see `ganpipe.metrics.evaluate.evaluate`.
       split: split of the data set to compare with.
-      cache_dir: where classifiers are kept; None is `default_cache_dir()`.
+      cache_dir: where classifiers are kept; None is `evaluation.default_cache_dir()`.
+      extractor: a name out of `ganpipe.metrics.choice.SUMMARIES`.
+      step: of the checkpoint; None takes the newest sound one.
 
     Returns:
       What metrics.json holds; see `docs/metrics.md`.
@@ -139,7 +114,8 @@ def evaluate_run(
 
     import ganpipe
     from ganpipe import data
-    from ganpipe.metrics import classifier, evaluate
+    from ganpipe.metrics import choice, evaluate
+    from ganpipe.train import evaluation
 
     info = data.info(folder)
     trained_on = record.get("data_fingerprint")
@@ -149,8 +125,9 @@ def evaluate_run(
             f"{folder} has {info.fingerprint[:12]}: the scores compare with other images",
             file=sys.stderr,
         )
-    system = ganpipe.load(run_dir)
-    source = data_source(info, system.resolution)
+    system = ganpipe.load(run_dir) if step is None else ganpipe.load(run_dir, step)
+    source = evaluation.data_source(info, system.resolution)
+    choice.check(extractor, source, metrics)
     request = evaluate.check(
         metrics=metrics,
         num=num,
@@ -159,9 +136,11 @@ def evaluate_run(
         num_classes=system.num_classes,
         resolution=system.resolution,
         channels=system.channels,
+        classes_known=choice.knows_classes(extractor, source),
     )
-    extractor = classifier.get_or_train(source, cache_dir or default_cache_dir())
-    result = evaluate.evaluate(system.sample, source, extractor, request, seed)
+    cache = Path(cache_dir or evaluation.default_cache_dir())
+    ruler = choice.get(extractor, source, cache)
+    result = evaluate.evaluate(system.sample, source, ruler, request, seed, cache)
     result["passport"]["run"] = {
         "dir": str(Path(run_dir).resolve()),
         "config_fingerprint": record.get("fingerprint"),
@@ -181,6 +160,7 @@ def evaluate_images(
     num: int | None = None,
     split: str = "test",
     cache_dir: str | os.PathLike | None = None,
+    extractor: str = "auto",
 ) -> dict[str, Any]:
     """Scores images that exist already, for example fetched from a server.
 
@@ -192,6 +172,7 @@ def evaluate_images(
       num: how many, from the front; None takes all.
       split: as in `evaluate_run`.
       cache_dir: as in `evaluate_run`.
+      extractor: as in `evaluate_run`.
 
     Returns:
       As `evaluate_run`.
@@ -200,7 +181,8 @@ def evaluate_images(
       UserError: anything that cannot be evaluated, before the classifier is trained.
     """
     from ganpipe import data
-    from ganpipe.metrics import classifier, evaluate
+    from ganpipe.metrics import choice, evaluate
+    from ganpipe.train import evaluation
 
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
@@ -223,7 +205,8 @@ def evaluate_images(
                 f"labels span {labels.min()}..{labels.max()}, {info.name} has the classes "
                 f"0..{info.num_classes - 1}"
             )
-    source = data_source(info, images.shape[1])
+    source = evaluation.data_source(info, images.shape[1])
+    choice.check(extractor, source, metrics)
     request = evaluate.check(
         metrics=metrics,
         num=len(images) if num is None else num,
@@ -231,9 +214,11 @@ def evaluate_images(
         split=split,
         num_classes=0 if labels is None else info.num_classes,
         channels=images.shape[3],
+        classes_known=choice.knows_classes(extractor, source),
     )
-    extractor = classifier.get_or_train(source, cache_dir or default_cache_dir())
-    return evaluate.evaluate_images(images, labels, source, extractor, request)
+    cache = Path(cache_dir or evaluation.default_cache_dir())
+    ruler = choice.get(extractor, source, cache)
+    return evaluate.evaluate_images(images, labels, source, ruler, request, cache)
 
 
 def evaluate_npz(path: str | os.PathLike, **arguments: Any) -> dict[str, Any]:
@@ -251,6 +236,30 @@ def evaluate_npz(path: str | os.PathLike, **arguments: Any) -> dict[str, Any]:
     result = evaluate_images(arrays["images"], arrays.get("labels"), **arguments)
     result["passport"]["npz"] = str(Path(path).resolve())
     return result
+
+
+def evaluate_folder(path: str | os.PathLike, **arguments: Any) -> dict[str, Any]:
+    """`evaluate_images` on the pictures of a folder, as grey or coloured as the data folder's."""
+    from ganpipe import data
+    from ganpipe.cli import image_folder
+
+    channels = data.info(arguments["data_dir"]).channels
+    images = image_folder.read(path, channels, arguments.get("num"))
+    result = evaluate_images(images, **arguments)
+    result["passport"]["images"] = str(Path(path).resolve())
+    return result
+
+
+def record_run(run: Path, result: dict[str, Any]) -> None:
+    """Adds a result of `evaluate_run` to the run's own history."""
+    from ganpipe.train import evaluation
+
+    step = result["passport"]["run"]["step"]
+    seen, seconds = evaluation.place(run, _run_record(run)["config"], step)
+    try:
+        evaluation.record(run, result, step, seen, seconds)
+    except OSError as error:  # a run folder that others own may be read alone
+        print(f"warning: {run}/metrics.jsonl is not written: {error}", file=sys.stderr)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -273,10 +282,9 @@ def table(result: dict[str, Any]) -> str:
     note = f"{counts['generated']} generated images"
     if "reference" in counts:
         note += f" against {counts['reference']} real ones"
-    note += (
-        f" ({result['passport']['data']['name']}, split {result['passport']['split']}); "
-        f"the extractor's own test accuracy is {extractor['test_accuracy']:.4f}"
-    )
+    note += f" ({result['passport']['data']['name']}, split {result['passport']['split']})"
+    if extractor.get("test_accuracy") is not None:
+        note += f"; the extractor's own test accuracy is {extractor['test_accuracy']:.4f}"
     return "\n".join([*lines, note])
 
 
@@ -310,14 +318,31 @@ def _run_record(run: Path) -> dict[str, Any]:
     return record
 
 
+def _catalogue(metrics: bool) -> str:
+    """What --metrics=help or --extractor=help prints."""
+    from ganpipe.metrics import choice, suite
+
+    lines = {name: metric.summary for name, metric in suite.METRICS.items()}
+    shown = lines if metrics else choice.SUMMARIES
+    width = max(map(len, shown))
+    return "\n".join(f"{name:{width}}  {line}" for name, line in shown.items())
+
+
 def main(arguments: list[str]) -> None:
     """Entry point."""
     if arguments:
         raise UserError(f"unexpected argument(s): {' '.join(arguments)}")
-    if bool(FLAGS.run) == bool(FLAGS.npz):
-        raise UserError("give exactly one of --run=RUN_FOLDER and --npz=FILE")
-    if FLAGS.npz and not FLAGS.data:
-        raise UserError("--data is missing: --npz needs a data folder to compare with")
+    if "help" in FLAGS.metrics or FLAGS.extractor == "help":
+        print(_catalogue("help" in FLAGS.metrics))
+        return
+    given = [name for name in ("run", "npz", "images") if FLAGS[name].value]
+    if len(given) != 1:
+        raise UserError("give exactly one of --run=RUN_FOLDER, --images=FOLDER and --npz=FILE")
+    if given != ["run"]:
+        if not FLAGS.data:
+            raise UserError(f"--data is missing: --{given[0]} needs a data folder to compare with")
+        if FLAGS.step is not None:
+            raise UserError(f"--step={FLAGS.step}: only --run has checkpoints")
     if not FLAGS.out:
         raise UserError("--out is missing: the JSON file to write, for example metrics.json")
     out = Path(FLAGS.out)
@@ -330,10 +355,14 @@ def main(arguments: list[str]) -> None:
         "metrics": [name.strip() for name in FLAGS.metrics if name.strip()],
         "split": FLAGS.split,
         "cache_dir": FLAGS.cache_dir,
+        "extractor": FLAGS.extractor,
     }
     if FLAGS.run:
         num = FLAGS.num or DEFAULT_NUM
-        result = evaluate_run(FLAGS.run, num=num, seed=FLAGS.seed, **common)
+        result = evaluate_run(FLAGS.run, num=num, seed=FLAGS.seed, step=FLAGS.step, **common)
+        record_run(Path(FLAGS.run), result)
+    elif FLAGS.images:
+        result = evaluate_folder(FLAGS.images, num=FLAGS.num, **common)
     else:
         result = evaluate_npz(FLAGS.npz, num=FLAGS.num, **common)
     write_json(out, result)

@@ -48,6 +48,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.penalties = config_lib.penalties()
     config.tips = config_lib.tips()
     config.monitor = config_lib.monitor()
+    config.evaluate = config_lib.evaluate()
 
     config.train = ml_collections.ConfigDict()
     config.train.steps = 10000

@@ -75,6 +75,10 @@ class ClassifierExtractor:
         """Classes it tells apart; 0 when it was trained on rotations."""
         return self.card["num_classes"]
 
+    def score_name(self, prefix: str) -> str:
+        """`FD` -> `FD-smallcnn`."""
+        return f"{prefix}-{self.name}"
+
     def forward(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N, H, W, C) images -> ((N, d) float32 features, (N, K) float32 logits).
 

@@ -4,41 +4,37 @@
     extractor = classifier.get_or_train(source, cache_dir)
     result = evaluate(sampler, source, extractor, request, seed=0)
 
-`result` is what `metrics.json` holds; its keys are described in `docs/metrics.md`.
+`result` is what `metrics.json` holds; its keys are described in `docs/metrics.md`. What a metric is
+and what it needs is said in `ganpipe.metrics.suite`.
 """
 
 import datetime
-import os
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ganpipe.errors import UserError
-from ganpipe.metrics import frechet, kernel, passport
 from ganpipe.metrics import label_accuracy as labels_metric
-from ganpipe.metrics.classifier import ClassifierExtractor
+from ganpipe.metrics import material, passport, suite
+from ganpipe.metrics.context import Context
+from ganpipe.metrics.material import Extractor, Sampler, Seen
 from ganpipe.metrics.source import ImageSource
+from ganpipe.metrics.suite import METRICS
 
-# metric -> (prefix of its full name, the line that `--metrics=` errors and the docs show)
-METRICS = {
-    "frechet": ("FD", "Frechet distance of the features; lower is better, 0 is ideal"),
-    "kernel": ("KD", "kernel distance (unbiased MMD^2) of the features; lower is better"),
-    "label_accuracy": ("LA", "share of images the classifier sees as the class asked for"),
-}
-_DISTANCES = ("frechet", "kernel")
-
-# Row i of an evaluation uses this times the seed, plus i: seeds 0 and 1 share no image.
-SEED_STRIDE = 10**9
-_CHUNK = 500
-
-Sampler = Callable[..., np.ndarray]
+# Of the extractor's card these stand in the result, where the extractor has them.
+_CARD_KEYS = (
+    "test_accuracy",
+    "test_count",
+    "task",
+    "feature_dim",
+    "architecture",
+    "fingerprint",
+    "input",
+)
 
 
 @dataclass(frozen=True)
@@ -57,10 +53,14 @@ class Request:
     split: str
     num_classes: int
 
+    def needs(self, what: str) -> bool:
+        """Whether any metric needs it."""
+        return any(what in METRICS[name].needs for name in self.metrics)
 
-def full_name(metric: str, extractor_name: str) -> str:
-    """`FD-smallcnn`: the score's name together with its extractor's."""
-    return f"{METRICS[metric][0]}-{extractor_name}"
+    @property
+    def keep(self) -> int:
+        """Images of each side that the metrics look at."""
+        return min(self.num, max(METRICS[name].images for name in self.metrics))
 
 
 def check(
@@ -72,6 +72,7 @@ def check(
     num_classes: int = 0,
     resolution: int | None = None,
     channels: int | None = None,
+    classes_known: bool | None = None,
 ) -> Request:
     """Refuses what cannot be evaluated, before anything is trained or sampled.
 
@@ -84,6 +85,7 @@ def check(
         number of classes of the data set.
       resolution: of the generated images; None skips the comparison.
       channels: of the generated images; None skips the comparison.
+      classes_known: whether the extractor tells classes apart; None: when the source has them.
 
     Raises:
       UserError: naming what was found, what was expected and which flag to change.
@@ -111,44 +113,68 @@ def check(
             f"the model has {num_classes} classes, the data set {source.name} has "
             f"{source.num_classes}: --data is not what this model was trained on"
         )
-    if "label_accuracy" in names:
+    if num < 1:
+        raise UserError(f"--num={num}: at least 1 image is needed")
+    reference = source.count(split)
+    for name in names:
+        _check_metric(name, num, reference, source, split, num_classes, classes_known)
+    return Request(names, num, split, num_classes)
+
+
+def _check_metric(
+    name: str,
+    num: int,
+    reference: int,
+    source: ImageSource,
+    split: str,
+    num_classes: int,
+    classes_known: bool | None,
+) -> None:
+    """Whether one metric can be computed from what there is."""
+    metric = METRICS[name]
+    if metric.fits is not None:
+        metric.fits(source)
+    if "labels" in metric.needs:
         if not num_classes:
             raise UserError(
-                "label_accuracy needs labels that were asked for, and there are none (an "
-                "unconditional model, or images without labels): leave it out of --metrics"
+                f"{name} needs labels that were asked for, and there are none (an unconditional "
+                "model, or images without labels): leave it out of --metrics"
             )
         if not source.num_classes:
             raise UserError(
-                f"label_accuracy needs a data set with labels, {source.name} has none: leave it "
-                "out of --metrics"
+                f"{name} needs a data set with labels, {source.name} has none: leave it out of "
+                "--metrics"
             )
         if num < num_classes:
             raise UserError(
-                f"--num={num} images are too few for label_accuracy over {num_classes} classes: "
-                f"at least {num_classes}"
+                f"--num={num} images are too few for {name} over {num_classes} classes: at least "
+                f"{num_classes}"
             )
-    reference = source.count(split)
-    for name in _DISTANCES:
-        if name in names and min(num, reference) < 2:
-            raise UserError(
-                f"{name} needs at least 2 images on each side, found {num} generated (--num) and "
-                f"{reference} real ones in split {split!r} (--split)"
-            )
-    if num < 1:
-        raise UserError(f"--num={num}: at least 1 image is needed")
-    return Request(names, num, split, num_classes)
+    known = bool(source.num_classes) if classes_known is None else classes_known
+    if "classes" in metric.needs and not known:
+        raise UserError(
+            f"{name} needs an extractor that knows classes; that of {source.name} was trained "
+            "without labels: leave it out of --metrics, or choose another --extractor"
+        )
+    found = min(num, reference) if "reference" in metric.needs else num
+    if found < metric.least:
+        raise UserError(
+            f"{name} needs at least {metric.least} images on each side, found {num} generated "
+            f"(--num) and {reference} real ones in split {split!r} (--split)"
+        )
 
 
 def evaluate(
     sampler: Sampler,
     source: ImageSource,
-    extractor: ClassifierExtractor,
+    extractor: Extractor,
     request: Request,
     seed: int = 0,
+    cache_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Samples `request.num` images and scores them.
 
-    label_accuracy asks for class i % K in row i. The distances are taken on images in the
+    Metrics of labels ask for class i % K in row i. All others are taken on images in the
     reference's class proportions (the same images when the reference is balanced).
 
     Args:
@@ -156,9 +182,10 @@ def evaluate(
         s + i and its own label alone; `GANSystem.sample` is one. `labels` is (n,) int64, or None
         for an unconditional generator.
       source: the real images.
-      extractor: from `classifier.get_or_train` on the same source.
+      extractor: of the features.
       request: from `check`.
       seed: row i has the seed `seed * 10^9 + i`.
+      cache_dir: where features of the reference are kept for extractors without a folder.
 
     Returns:
       The dict of `docs/metrics.md`, ready for JSON.
@@ -179,36 +206,41 @@ def evaluate(
         if np.array_equal(balanced, proportional):
             plans["balanced"] = balanced
         else:
-            if "label_accuracy" in request.metrics:
+            if request.needs("labels"):
                 plans["balanced"] = balanced
-            if set(request.metrics) & set(_DISTANCES):
-                plans["reference proportions"] = proportional
-    sets = {
-        rule: _sampled_features(sampler, extractor, labels, request.num, seed)
+            if any("labels" not in METRICS[name].needs for name in request.metrics):
+                # Sorted by class as it stands: its front, of which images are kept, would be of a
+                # few classes only.
+                order = material.mixed_rows(request.num, request.num)
+                plans["reference proportions"] = proportional[order]
+    sets: dict[str, Seen] = {
+        rule: material.sample(sampler, extractor, labels, request.num, seed, request.keep)
         for rule, labels in plans.items()
     }
     distance_rule, accuracy_rule = list(sets)[-1], next(iter(sets))
-    return _result(
-        source=source,
-        extractor=extractor,
-        request=request,
-        fake_features=sets[distance_rule][0],
+    context = Context(
+        source,
+        request.split,
+        extractor,
+        fake=sets[distance_rule],
+        judged=sets[accuracy_rule],
         asked=plans[accuracy_rule],
-        predicted=sets[accuracy_rule][1],
-        passport_fields={
-            "labels": {"distances": distance_rule, "label_accuracy": accuracy_rule},
-            "seeds": {"samples": f"{seed} * 10^9 + row", "seed": seed},
-        },
-        start=start,
+        cache_dir=cache_dir,
     )
+    fields = {
+        "labels": {"distances": distance_rule, "label_accuracy": accuracy_rule},
+        "seeds": {"samples": f"{seed} * 10^9 + row", "seed": seed},
+    }
+    return _result(context, request, fields, start)
 
 
 def evaluate_images(
     images: np.ndarray,
     labels: np.ndarray | None,
     source: ImageSource,
-    extractor: ClassifierExtractor,
+    extractor: Extractor,
     request: Request,
+    cache_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Scores images that exist already, for example fetched from a server.
 
@@ -216,178 +248,64 @@ def evaluate_images(
       images: (N, R, R, C) uint8, N at least `request.num`; the first `request.num` are used.
       labels: (N,) integer labels that were asked for, or None.
       source: the real images.
-      extractor: from `classifier.get_or_train` on the same source.
+      extractor: of the features.
       request: from `check`.
+      cache_dir: as in `evaluate`.
 
     Returns:
       As `evaluate`.
     """
     start = time.monotonic()
-    features, predicted = _features(extractor, images[: request.num])
-    return _result(
-        source=source,
-        extractor=extractor,
-        request=request,
-        fake_features=features,
+    seen = material.see(extractor, images[: request.num], request.keep)
+    context = Context(
+        source,
+        request.split,
+        extractor,
+        fake=seen,
+        judged=seen,
         asked=None if labels is None else np.asarray(labels)[: request.num],
-        predicted=predicted,
-        passport_fields={
-            "labels": {"distances": "as given", "label_accuracy": "as given"},
-            "seeds": {},
-        },
-        start=start,
+        cache_dir=cache_dir,
     )
+    fields = {"labels": {"distances": "as given", "label_accuracy": "as given"}, "seeds": {}}
+    return _result(context, request, fields, start)
 
 
 def _result(
-    *,
-    source: ImageSource,
-    extractor: ClassifierExtractor,
-    request: Request,
-    fake_features: np.ndarray,
-    asked: np.ndarray | None,
-    predicted: np.ndarray,
-    passport_fields: dict[str, Any],
-    start: float,
+    context: Context, request: Request, fields: dict[str, Any], start: float
 ) -> dict[str, Any]:
-    scores: dict[str, float] = {}
-    result: dict[str, Any] = {
-        "scores": scores,
-        "names": {m: full_name(m, extractor.name) for m in request.metrics},
-        "extractor": {
-            "name": extractor.name,
-            "hash": extractor.hash,
-            **{
-                key: extractor.card[key]
-                for key in ("test_accuracy", "test_count", "task", "feature_dim", "architecture")
-            },
-            "fingerprint": extractor.card["fingerprint"],
-        },
-    }
-    fields: dict[str, Any] = {}
-    counts = {"generated": len(fake_features)}
-    if set(request.metrics) & set(_DISTANCES):
-        real_features = reference_features(extractor, source, request.split)
-        counts["reference"] = len(real_features)
-    if "frechet" in request.metrics:
-        scores["frechet"] = frechet.frechet_from_features(fake_features, real_features)
-        fields["frechet"] = {"covariance": "ddof 1, float64"}
-    if "kernel" in request.metrics:
-        distance = kernel.kernel_distance(fake_features, real_features)
-        scores["kernel"], scores["kernel_std"] = distance.mean, distance.std
-        fields["kernel"] = {
-            "kernel": "(x.y/d + 1)^3, unbiased, float64",
-            "subsets": distance.subsets,
-            "subset_size": distance.subset_size,
-            "subset_seed": distance.seed,
-        }
-    if "label_accuracy" in request.metrics:
-        accuracy = labels_metric.label_accuracy(asked, predicted, source.num_classes)
-        scores["label_accuracy"] = accuracy.overall
-        result["confusion"] = {
-            "class_names": list(source.class_names),
-            "rows": "class asked for",
-            "columns": "class predicted",
-            "matrix": accuracy.confusion.tolist(),
-        }
-        result["label_accuracy_per_class"] = [
-            None if np.isnan(v) else float(v) for v in accuracy.per_class
-        ]
+    extractor, source = context.extractor, context.source
+    outcomes = {name: METRICS[name].compute(context) for name in request.metrics}
+    scores = {k: float(v) for score in outcomes.values() for k, v in score.values.items()}
     for name, value in scores.items():
         if not np.isfinite(value):
             raise RuntimeError(f"{name} is {value}: the images or the extractor are broken")
+    counts = {"generated": len(context.fake.features)}
+    if context.used_reference:
+        counts["reference"] = len(context.real_features)
+    result: dict[str, Any] = {
+        "scores": scores,
+        "names": {name: suite.full_name(name, extractor) for name in request.metrics},
+        "extractor": {
+            "name": extractor.name,
+            "hash": extractor.hash,
+            **{key: extractor.card[key] for key in _CARD_KEYS if key in extractor.card},
+        },
+    }
+    for score in outcomes.values():
+        result |= score.more
     result["passport"] = {
         "extractor": f"{extractor.name} {extractor.hash}",
+        "extractor_fingerprint": extractor.card["fingerprint"],
         "counts": counts,
         "split": request.split,
         "resolution": source.resolution,
         "channels": source.channels,
         "dtype": "images uint8, features float32, algebra float64",
-        **passport_fields,
         **fields,
+        **{name: score.settings for name, score in outcomes.items() if score.settings},
         "data": {"name": source.name, "fingerprint": source.fingerprint},
         "code": {"version": passport.code_version(), "commit": passport.code_commit()},
         "seconds": round(time.monotonic() - start, 2),
         "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     return result
-
-
-def _features(extractor: ClassifierExtractor, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N, d) features and (N,) arg-max outputs of given images, with a progress bar."""
-    parts = [
-        extractor.forward(images[i : i + _CHUNK])
-        for i in tqdm(range(0, len(images), _CHUNK), desc="features", disable=None)
-    ]
-    return np.concatenate([f for f, _ in parts]), np.concatenate([y.argmax(1) for _, y in parts])
-
-
-def _sampled_features(
-    sampler: Sampler,
-    extractor: ClassifierExtractor,
-    labels: np.ndarray | None,
-    num: int,
-    seed: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """As `_features`, of sampled images; holds one chunk of images at a time."""
-    features, predicted = [], []
-    with tqdm(total=num, desc="samples", unit="image", disable=None) as progress:
-        for i in range(0, num, _CHUNK):
-            count = min(_CHUNK, num - i)
-            asked = None if labels is None else labels[i : i + count]
-            images = np.asarray(sampler(count, seed=seed * SEED_STRIDE + i, labels=asked))
-            if images.dtype != np.uint8 or len(images) != count:
-                raise UserError(
-                    f"the sampler returned {images.shape} {images.dtype}, expected {count} uint8 "
-                    "images"
-                )
-            f, y = extractor.forward(images)
-            features.append(f)
-            predicted.append(y.argmax(axis=1))
-            progress.update(count)
-    return np.concatenate(features), np.concatenate(predicted)
-
-
-def reference_features(
-    extractor: ClassifierExtractor, source: ImageSource, split: str
-) -> np.ndarray:
-    """(N, d) float32 features of a whole split in its fixed order, cached beside the extractor.
-
-    The cached file is keyed by the split and trusted only with the extractor's hash and the
-    split's count in it; anything else is computed anew.
-    """
-    count = source.count(split)
-    cached = None if extractor.folder is None else extractor.folder / f"reference-{split}.npz"
-    if cached is not None and cached.exists():
-        try:
-            with np.load(cached) as archive:
-                if str(archive["hash"]) == extractor.hash and len(archive["features"]) == count:
-                    return archive["features"]
-        except Exception as error:  # zipfile, zlib and numpy each raise their own
-            print(f"{cached} cannot be read ({error}): computing it again", file=sys.stderr)
-    parts = []
-    with tqdm(total=count, desc="reference", unit="image", disable=None) as progress:
-        for images, _ in source.batches(split, extractor.batch_size, None):
-            parts.append(extractor.features(images.numpy()))
-            progress.update(len(parts[-1]))
-    features = np.concatenate(parts)
-    if len(features) != count:
-        raise RuntimeError(f"{source.name}: split {split!r} gave {len(features)} of {count} images")
-    if cached is not None:
-        _write_npz(cached, features=features, hash=np.array(extractor.hash))
-    return features
-
-
-def _write_npz(path: Path, **arrays: np.ndarray) -> None:
-    """Writes beside the place and renames; a cache that cannot be written is only slower."""
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        print(f"{path} is not kept: {error}", file=sys.stderr)
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)

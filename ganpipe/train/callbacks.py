@@ -66,6 +66,7 @@ class Checkpoints(AfterStep):
       keep: how many stay.
       is_chief: see `checkpoint.save`.
       before: called with the step before each one; returns steps whose checkpoints must stay.
+      seconds: of training so far; None where it is not known.
     """
 
     def __init__(
@@ -76,16 +77,29 @@ class Checkpoints(AfterStep):
         keep: int,
         is_chief: bool,
         before: Callable[[int], Collection[int]] = lambda step: (),
+        seconds: float | None = None,
     ):
         super().__init__()
         self.directory, self.every, self.last = directory, every, last
         self.keep, self.is_chief, self.before = keep, is_chief, before
+        self.seconds, self.clock = seconds, time.monotonic()
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Starts the clock."""
+        super().on_train_begin(logs)
+        self.clock = time.monotonic()
 
     def after(self, step: int, logs: dict[str, Any]) -> None:
         """Saves when it is due."""
         if step % self.every == 0 or step == self.last:
             protect = self.before(step)
-            checkpoint.save(self.model, self.directory, self.keep, self.is_chief, protect)
+            now = time.monotonic()
+            if self.seconds is not None:
+                self.seconds += now - self.clock
+            self.clock = now
+            checkpoint.save(
+                self.model, self.directory, self.keep, self.is_chief, protect, self.seconds
+            )
 
 
 class Summaries(AfterStep):

@@ -54,6 +54,7 @@ def save(
     keep: int = 3,
     is_chief: bool = True,
     protect: Collection[int] = (),
+    seconds: float | None = None,
 ) -> Path:
     """Writes the whole state of `system` and drops the oldest checkpoints.
 
@@ -64,6 +65,7 @@ def save(
       is_chief: False on the other workers of a multi-worker job, which must take part in reading
         the variables but leave no files.
       protect: steps whose checkpoints stay, beside the newest.
+      seconds: of training that led here, for the manifest.
 
     Returns:
       The checkpoint's folder.
@@ -73,7 +75,7 @@ def save(
     directory.mkdir(parents=True, exist_ok=True)
     aside = directory / f".writing_{step:08d}_{socket.gethostname()}_{os.getpid()}"
     try:
-        return _save(system, directory, aside, final, keep, is_chief, protect)
+        return _save(system, directory, aside, final, keep, is_chief, protect, seconds)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"cannot write the checkpoint {final}: {error}") from error
     finally:
@@ -94,6 +96,7 @@ def _save(
     keep: int,
     is_chief: bool,
     protect: Collection[int],
+    seconds: float | None,
 ) -> Path:
     aside.mkdir()
     tf.train.Checkpoint(**system.state()).write(str(aside / "state"))
@@ -102,7 +105,7 @@ def _save(
     step = int(system.step.numpy())
     files = {p.name: _sha256(p) for p in sorted(aside.iterdir())}
     with (aside / _MANIFEST).open("w") as file:
-        json.dump({"step": step, "files": files}, file, indent=1)
+        json.dump({"step": step, "seconds": seconds, "files": files}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     if final.exists():
@@ -115,6 +118,13 @@ def _save(
         if old not in protect:
             shutil.rmtree(path_of(directory, old))
     return final
+
+
+def seconds(folder: Path | None) -> float | None:
+    """Seconds of training that led to a sound checkpoint; None where it does not say."""
+    if folder is None:
+        return 0.0
+    return json.loads((folder / _MANIFEST).read_text()).get("seconds")
 
 
 def fault(folder: Path) -> str | None:

@@ -20,6 +20,7 @@ from ganpipe.train import (
     callbacks,
     checkpoint,
     distribute,
+    evaluation,
     monitor,
     monitor_journal,
     monitor_probe,
@@ -30,7 +31,17 @@ if TYPE_CHECKING:
     from ganpipe.models.base import GANSystem
 
 PRECISIONS = ("float32", "mixed_bfloat16")
-SECTIONS = ("name", "data", "system", "optimizer", "penalties", "tips", "monitor", "train")
+SECTIONS = (
+    "name",
+    "data",
+    "system",
+    "optimizer",
+    "penalties",
+    "tips",
+    "monitor",
+    "evaluate",
+    "train",
+)
 FOREIGN = ("pipeline",)  # sections that others read
 
 
@@ -48,6 +59,7 @@ def validate(config: Any, info: "data_lib.DatasetInfo") -> None:
                 f"config.{section}: unknown section.{hint} Known: {', '.join(SECTIONS)}."
             )
     monitor.settings(config.get("monitor"))
+    evaluation.settings(config)
     train, data = config.train, config.data
     positive = ("steps", "batch_size", "steps_per_execution", "checkpoint_every", "log_every")
     for key in (*positive, "sample_every"):
@@ -273,6 +285,7 @@ def _stretch(
     if start == 0:
         _first_look(system, config, info, workdir, chief)
     batch, n_critic = config.train.batch_size, system.n_critic
+    seconds = checkpoint.seconds(found)
     read = functools.partial(
         data_lib.load,
         info.dir,
@@ -283,7 +296,7 @@ def _stretch(
         start_step=start * n_critic,
     )
     dataset = distribute.feed(distribution, lambda shard: read(shard=shard), batch, n_critic)
-    watchers = _watchers(config, settings, workdir, info, system, journal, chief)
+    watchers = _watchers(config, settings, workdir, info, system, journal, chief, seconds)
     try:
         system.fit(dataset, epochs=1, steps_per_epoch=last - start, verbose=0, callbacks=watchers)
     finally:
@@ -303,6 +316,7 @@ def _watchers(
     system: "GANSystem",
     journal: monitor_journal.Journal,
     chief: bool,
+    seconds: float | None,
 ) -> list[callbacks.AfterStep]:
     """Callbacks in their order: nothing bad is saved after the monitor has spoken."""
     train, conditional = config.train, bool(system.num_classes)
@@ -322,7 +336,8 @@ def _watchers(
         train.steps,
         train.keep_checkpoints,
         chief,
-        before=watch.before_save,
+        before=lambda step: [*watch.before_save(step), *evaluation.best_step(workdir)],
+        seconds=seconds,
     )
     if not chief:
         return [watch, saver]
@@ -330,7 +345,11 @@ def _watchers(
     every = (train.log_every, train.sample_every)
     summaries = callbacks.Summaries(workdir, images, *every, train.steps, watch.scalars)
     watch.listeners += [bar.note, summaries.note]
-    return [bar, watch, saver, summaries]
+    scoring = []
+    made = evaluation.settings(config)
+    if made["every"]:
+        scoring = [evaluation.Evaluations(workdir, made, system, info, images, saver)]
+    return [bar, watch, saver, summaries, *scoring]
 
 
 def _first_look(

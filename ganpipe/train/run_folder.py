@@ -9,6 +9,7 @@ RUN/samples/        EMA sample grids from fixed noise, step_00000500.png
 RUN/reals.png       a grid of training images
 RUN/monitor.json    see ganpipe.train.monitor_journal
 RUN/incidents/      a folder for every breach, see ganpipe.train.incident
+RUN/metrics.jsonl   scores by step, see ganpipe.metrics.history
 """
 
 import functools
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 FREE_KEYS = (
     "name",
     "monitor",
+    "evaluate",
     "data.dir",
     "train.steps",
     "train.checkpoint_every",
@@ -143,11 +145,15 @@ def write(
     write_text(workdir / "environment.txt", _packages())
 
 
-def load(run_dir: str | os.PathLike) -> "GANSystem":
-    """Brings a trained or imported system back, in float32, with its newest sound checkpoint.
+def load(run_dir: str | os.PathLike, step: int | None = None) -> "GANSystem":
+    """Brings a trained or imported system back, in float32.
+
+    Args:
+      run_dir: run folder.
+      step: of the checkpoint; None takes the newest sound one.
 
     Raises:
-      UserError: no run folder, no checkpoint yet, or none that is sound.
+      UserError: no run folder, no checkpoint yet, none that is sound, or none at `step`.
     """
     run = Path(run_dir)
     if not (run / "system.json").is_file():
@@ -160,9 +166,25 @@ def load(run_dir: str | os.PathLike) -> "GANSystem":
             raise KeyError("arguments.resolution")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{run / 'system.json'} is not readable: {error!r}") from error
-    folder = checkpoint.newest(run / "checkpoints")
-    if folder is None:
-        raise UserError(f"--run={run} has no checkpoint yet; train it first.")
+    folder = _chosen(run, step)
     system = registry.create(name, **arguments)
     checkpoint.restore_networks(system, folder)
     return system
+
+
+def _chosen(run: Path, step: int | None) -> Path:
+    """Folder of the checkpoint at `step`, or of the newest sound one."""
+    directory = run / "checkpoints"
+    if step is None:
+        folder = checkpoint.newest(directory)
+        if folder is None:
+            raise UserError(f"--run={run} has no checkpoint yet; train it first.")
+        return folder
+    folder = checkpoint.path_of(directory, step)
+    if not folder.is_dir():
+        there = ", ".join(map(str, checkpoint.list_steps(directory))) or "none"
+        raise UserError(f"--step={step}: {run} has no checkpoint there; it has {there}.")
+    wrong = checkpoint.fault(folder)
+    if wrong is not None:
+        raise UserError(f"--step={step}: checkpoint {folder} is damaged: {wrong}.")
+    return folder

@@ -148,7 +148,7 @@ REFUSALS = {
     "no run": (lambda s: [f"--run={s / 'no'}"], "does not exist"),
     "no config": (lambda s: [f"--run={s}"], "has no config.json"),
     "metric": (lambda s: [f"--run={s / 'run'}", "--metrics=fid"], "unknown metric 'fid'; known"),
-    "num": (lambda s: [f"--run={s / 'run'}", "--num=1"], "too few for label_accuracy"),
+    "num": (lambda s: [f"--run={s / 'run'}", "--num=1"], "frechet needs at least 2 images"),
     "num 0": (lambda s: [f"--run={s / 'run'}", "--num=0"], "num"),
     "split": (lambda s: [f"--run={s / 'run'}", "--split=valid"], "no split 'valid'"),
     "leftover": (lambda s: [f"--run={s / 'run'}", "extra"], "unexpected argument"),
@@ -224,11 +224,3 @@ def test_failed_write_leaves_nothing(tmp_path):
         command.write_json(tmp_path / "m.json", {"score": float("nan")})
     assert (tmp_path / "m.json").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["m.json"]
-
-
-def test_default_cache_dir(monkeypatch, tmp_path):
-    monkeypatch.setenv("GANPIPE_CACHE", str(tmp_path))
-    assert command.default_cache_dir() == tmp_path / "extractors"
-    monkeypatch.delenv("GANPIPE_CACHE")
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert str(command.default_cache_dir()) == "/home/someone/.cache/ganpipe/extractors"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ganpipe.errors import UserError
-from ganpipe.metrics import evaluate, frechet, kernel
+from ganpipe.metrics import evaluate, frechet, kernel, material
+from ganpipe.metrics.suite import METRICS
 
 spec = importlib.util.spec_from_file_location("squares", Path(__file__).with_name("conftest.py"))
 squares_module = importlib.util.module_from_spec(spec)
@@ -49,6 +50,28 @@ def test_good_and_bad_generators(trained):
         assert good["scores"][score] < 0.5 * bad["scores"][score]
 
 
+def test_every_metric_sees_the_lost_class(trained):
+    source, extractor = trained
+    names = [name for name in METRICS if name != "classification_score"]
+    wanted = request(source, names, num=200)
+    good = evaluate.evaluate(Painter(), source, extractor, wanted)
+    bad = evaluate.evaluate(Painter(wrong=2), source, extractor, wanted)
+    assert list(good["names"]) == names and set(names) <= good["scores"].keys()
+    for name in names:
+        ours, theirs = good["scores"][name], bad["scores"][name]
+        lower = METRICS[name].lower
+        if name in ("precision", "density"):  # what is left is as real as before
+            assert theirs > 0.5
+        elif name == "nearest_neighbour":
+            assert abs(ours - 0.5) < abs(theirs - 0.5)
+        elif lower is not None and name != "inception_score":  # the classifier is unsure
+            assert (ours < theirs) == lower, name
+    assert bad["scores"]["modes_covered"] == 2 and good["scores"]["modes_covered"] == 3
+    assert good["names"]["sliced_wasserstein"] == "SWD"
+    assert good["names"]["inception_score"] == "CS-smallcnn"
+    assert good["passport"]["precision"] == {"k": 3}
+
+
 def test_scores_are_the_functions_of_the_features(trained):
     source, extractor = trained
     painter = Painter()
@@ -59,7 +82,7 @@ def test_scores_are_the_functions_of_the_features(trained):
     proportions = np.array(source.per_class["test"]) / 120 * 90
     assert np.abs(np.bincount(labels, minlength=3) - proportions).max() < 1
     fakes = extractor.features(painter(n, seed=seed, labels=labels))
-    reals = evaluate.reference_features(extractor, source, "test")
+    reals, _ = material.reference(extractor, source, "test")
     distance = kernel.kernel_distance(fakes, reals)
     assert result["scores"]["frechet"] == frechet.frechet_from_features(fakes, reals)
     assert result["scores"]["kernel"] == distance.mean
@@ -99,7 +122,7 @@ def test_chunks_change_nothing(trained, monkeypatch):
         return np.concatenate([squares(1, seed + i, labels=[labels[i]])[0] for i in range(n)])
 
     whole = evaluate.evaluate(by_row, source, extractor, request(source))
-    monkeypatch.setattr(evaluate, "_CHUNK", 40)
+    monkeypatch.setattr(material, "CHUNK", 40)
     parts = evaluate.evaluate(by_row, source, extractor, request(source))
     assert parts["confusion"] == whole["confusion"]
     for score, value in whole["scores"].items():
@@ -146,21 +169,25 @@ def test_given_images(trained):
 
 def test_reference_features_are_kept_and_checked(trained, monkeypatch):
     source, extractor = trained
-    first = evaluate.reference_features(extractor, source, "train")
+    first, logits = material.reference(extractor, source, "train")
+    assert logits.shape == (320, 3)
     kept = extractor.folder / "reference-train.npz"
     assert kept.exists() and first.shape == (320, 128)
     silent = replace(source, batches=lambda *a: pytest.fail("read again"))
-    np.testing.assert_array_equal(evaluate.reference_features(extractor, silent, "train"), first)
+    again, _ = material.reference(extractor, silent, "train")
+    np.testing.assert_array_equal(again, first)
     kept.write_bytes(b"no archive")
-    np.testing.assert_array_equal(evaluate.reference_features(extractor, source, "train"), first)
-    np.savez(kept, features=first[::-1], hash=np.array("of another network"))
-    np.testing.assert_array_equal(evaluate.reference_features(extractor, source, "train"), first)
+    again, _ = material.reference(extractor, source, "train")
+    np.testing.assert_array_equal(again, first)
+    np.savez(kept, features=first[::-1], logits=logits, key=np.array("of another network"))
+    again, _ = material.reference(extractor, source, "train")
+    np.testing.assert_array_equal(again, first)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"metrics": ["fid"]}, "unknown metric 'fid'; known are frechet, kernel, label_accuracy"),
+        ({"metrics": ["fid"]}, "unknown metric 'fid'; known are frechet, "),
         ({"metrics": []}, "--metrics is empty"),
         ({"resolution": 32}, "generated images are 32x32, .* 16x16"),
         ({"channels": 1}, "have 1 channel.* has 3"),
@@ -193,3 +220,15 @@ def test_broken_sampler_is_named(trained):
 
     with pytest.raises(UserError, match="float32, expected 90 uint8"):
         evaluate.evaluate(floats, source, extractor, request(source, ("frechet",)))
+
+
+def test_choices_are_mixed_whole_and_repeatable():
+    rows = material.mixed_rows(100, 100)
+    assert sorted(rows) == list(range(100))
+    np.testing.assert_array_equal(material.mixed_rows(100, 10), rows[:10])
+    source = make_source()
+    whole, labels = material.real_arrays(source, "test", 120)
+    again, _ = material.real_arrays(source, "test", 50)
+    np.testing.assert_array_equal(whole[:50], again)
+    ordered = np.concatenate([y.numpy() for _, y in source.batches("test", 250, None)])
+    np.testing.assert_array_equal(labels, ordered[material.mixed_rows(120, 120)])

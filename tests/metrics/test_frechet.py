@@ -1,9 +1,16 @@
 """Frechet distance: closed forms, rank-deficient sets, streaming, conventions."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ganpipe.metrics import frechet
+
+ROOT = Path(__file__).parents[2]
 
 
 def features(seed, n, d, scale=1.0, shift=0.0):
@@ -119,3 +126,131 @@ def test_bad_input_is_refused():
         frechet.frechet_distance(np.zeros(2), np.diag([1.0, -1.0]), np.zeros(2), np.eye(2))
     with pytest.raises(ValueError, match="do not fit"):
         frechet.frechet_distance(np.zeros(2), np.eye(3), np.zeros(2), np.eye(2))
+
+
+def test_ddof_0_divides_by_the_count():
+    # Points {0, 2} and {10, 16}: variances with ddof 0: 1, 9. 144 + (1 - 3)^2 = 148.
+    x, y = np.array([[0.0], [2.0]]), np.array([[10.0], [16.0]])
+    assert frechet.frechet_from_features(x, y, ddof=0) == pytest.approx(148.0, rel=1e-13)
+    z = features(9, 50, 6)
+    for ddof in (0, 1):
+        found = frechet.GaussianStatistics.of(z, ddof).cov
+        expected = np.cov(z.astype("f8"), rowvar=False, ddof=ddof)
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    with pytest.raises(ValueError, match="expected 0 or 1"):
+        frechet.GaussianStatistics(3, ddof=2)
+
+
+@pytest.mark.parametrize("d", [1, 5, 128, 131, 300])
+def test_blocked_triangular_product(d):
+    rng = np.random.RandomState(d)
+    L, C = np.tril(rng.standard_normal((d, d))), rng.standard_normal((d, d))
+    C = C + C.T
+    expected = np.tril(L.T @ C @ L)
+    np.testing.assert_allclose(np.tril(frechet._lower_congruence(L, C)), expected, atol=1e-9)
+
+
+def known(d, condition, seed=0):
+    """Two covariances with a common basis and the trace of the root of their product."""
+    q, _ = np.linalg.qr(np.random.RandomState(seed).standard_normal((d, d)))
+    a, b = np.geomspace(1, condition, d), np.linspace(3, 1, d)
+    return (q * a) @ q.T, (q * b) @ q.T, np.sqrt(a * b).sum()
+
+
+@pytest.mark.parametrize(("condition", "direct"), [(1e-2, True), (1e-15, False)])
+def test_cholesky_is_taken_only_where_its_error_is_known_to_be_small(condition, direct):
+    c1, c2, expected = known(150, condition)
+    found = frechet._cross_trace_by_cholesky(c1, c2)
+    assert (found is not None) == direct
+    if direct:
+        assert found == pytest.approx(expected, rel=1e-12)
+    zero = np.zeros(150)
+    value = frechet.frechet_distance(zero, c1, zero, c2)
+    # At 1e-15 the rounding of the matrix itself hides the least eigenvalues.
+    rel = 1e-12 if direct else 1e-7
+    assert value == pytest.approx(np.trace(c1) + np.trace(c2) - 2 * expected, rel=rel)
+
+
+@pytest.mark.parametrize("condition", 10.0 ** np.arange(-14, 0, 2))
+def test_an_accepted_value_keeps_its_promise(condition):
+    c1, c2, expected = known(100, condition, seed=1)
+    found = frechet._cross_trace_by_cholesky(c1, c2)
+    if found is not None:
+        assert abs(found - expected) <= 1e-11 * (np.trace(c1) + np.trace(c2))
+
+
+@pytest.mark.parametrize(("n", "m"), [(20, 400), (400, 30), (400, 400), (20, 30)])
+def test_to_reference_equals_from_features(n, m):
+    x, y = features(10, n, 48), features(11, m, 48, scale=1.2)
+    statistics = frechet.GaussianStatistics.of(y)
+    found = frechet.frechet_to_reference(x, statistics.mean, statistics.cov)
+    assert found == pytest.approx(frechet.frechet_from_features(x, y), rel=1e-9)
+    with pytest.raises(ValueError, match="do not fit"):
+        frechet.frechet_to_reference(x[:, :3], statistics.mean, statistics.cov)
+    with pytest.raises(ValueError, match="at least 2 rows"):
+        frechet.frechet_to_reference(x[:1], statistics.mean, statistics.cov)
+
+
+# Peak memory is measured in a process that does nothing else, and by VmHWM: `ru_maxrss` of a
+# child starts at what its parent, pytest with TensorFlow, held when it forked.
+STREAM = """
+import json, sys
+import numpy as np
+from ganpipe.metrics import frechet
+
+rows, d, batch, whole = map(int, sys.argv[1:])
+shape = np.linspace(0.5, 1.5, d, dtype=np.float32)
+
+def batches():
+    for i in range(0, rows, batch):
+        x = np.random.default_rng(i).standard_normal((min(batch, rows - i), d), dtype=np.float32)
+        yield x * shape + 0.1
+
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(s.split()[1]) for s in lines if s.startswith("VmHWM")) / 1024
+
+np.ones((d, d)) @ np.ones((d, d))  # the library's own buffers
+before = peak()
+mean, cov = np.zeros(d), np.eye(d)
+if whole:
+    x = np.concatenate(list(batches())).astype(np.float64)
+    mu = x.mean(0)
+    x -= mu
+    value = frechet.frechet_distance(mu, x.T @ x / (rows - 1), mean, cov)
+else:
+    statistics = frechet.GaussianStatistics(d)
+    for x in batches():
+        statistics.update(x)
+    value = frechet.frechet_distance(statistics.mean, statistics.cov, mean, cov)
+print(json.dumps([value, before, peak()]))
+"""
+
+
+def streamed(*args):
+    command = [sys.executable, "-c", STREAM, *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return json.loads(done.stdout)
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="peak memory is read from /proc"
+)
+
+
+@needs_proc
+def test_streaming_needs_no_feature_store():
+    value, before, after = streamed(60_000, 128, 500, 0)  # 31 MB of features, 61 in float64
+    whole, _, large = streamed(60_000, 128, 500, 1)
+    assert value == pytest.approx(whole, rel=1e-9)
+    assert after - before < 15 < 60 < large - before
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_200000_features_of_2048_within_1_gb():
+    value, _, after = streamed(200_000, 2048, 500, 0)
+    assert after < 1000
+    whole, _, _ = streamed(200_000, 2048, 500, 1)
+    assert value == pytest.approx(whole, rel=1e-9)

@@ -97,3 +97,40 @@ def test_subset_size():
         kernel.kernel_distance(np.full((4, 3), np.nan), y)
     with pytest.raises(ValueError, match="cannot be compared"):
         kernel.kernel_distance(x[:, :2], y)
+
+
+def test_float32_is_near_and_refuses_other_types():
+    x, y = sets(300, 250, 16)
+    exact = kernel.kernel_distance(x, y, subsets=20, subset_size=100)
+    near = kernel.kernel_distance(x, y, subsets=20, subset_size=100, precision="float32")
+    assert near.mean == pytest.approx(exact.mean, rel=2e-6)
+    assert near.std == pytest.approx(exact.std, rel=1e-4)
+    assert near.mean != exact.mean
+    with pytest.raises(ValueError, match="expected 'float64' or 'float32'"):
+        kernel.kernel_distance(x, y, precision="float16")
+
+
+def test_blocks_by_hand():
+    x, y = sets(11, 7, 3)
+    # ceil(11 / 4) = 3 blocks: sizes 3, 4, 4 and 2, 2, 3.
+    parts = [((0, 3), (0, 2)), ((3, 7), (2, 4)), ((7, 11), (4, 7))]
+    expected = [naive(x[a:b], y[c:d]) for (a, b), (c, d) in parts]
+    found = kernel.block_kernel_distance(x, y, max_block_size=4)
+    assert found.blocks == 3
+    assert found.mean == pytest.approx(np.mean(expected), rel=1e-12)
+    assert found.standard_error == pytest.approx(np.std(expected, ddof=1) / 3**0.5, rel=1e-12)
+    one = kernel.block_kernel_distance(x, y)
+    assert one.mean == pytest.approx(naive(x, y), rel=1e-12)
+    assert np.isnan(one.standard_error)
+
+
+def test_blocks_refuse_what_they_cannot_use():
+    x, y = sets(40, 5, 3)
+    with pytest.raises(UserError, match="3 block.s. .* at least 6 rows .* 5 real"):
+        kernel.block_kernel_distance(x, y, max_block_size=16)
+    with pytest.raises(UserError, match="max_block_size=1"):
+        kernel.block_kernel_distance(x, y, max_block_size=1)
+    with pytest.raises(ValueError, match="NaN"):
+        kernel.block_kernel_distance(np.full((4, 3), np.nan), y)
+    with pytest.raises(ValueError, match="cannot be compared"):
+        kernel.block_kernel_distance(x[:, :2], y)
