@@ -15,7 +15,7 @@ demo: setup ## the main job: Fashion-MNIST -> trained, judged, exported and serv
 
 test: setup ## lint, import rules and the default tests (under 10 minutes on 2 cores)
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --dist loadfile
 
 test-slow: setup ## the tests marked slow
 	@$(PY) -m pytest -m slow

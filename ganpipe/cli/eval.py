@@ -17,11 +17,12 @@ of PNG or JPEG files, all of one size that the data folder holds. An --npz file 
 (N, H, W, C) uint8 and, for label_accuracy, `labels` (N,) as they were asked for.
 """
 
+import functools
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from ganpipe.errors import UserError
 
 DEFAULT_METRICS = ("frechet", "kernel", "label_accuracy")
 DEFAULT_NUM = 2000
+REPORT_IMAGES = 10_000
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("run", None, "run folder of `ganpipe train`", flag_values=FLAGS)
@@ -51,6 +53,9 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("step", None, "checkpoint of --run; default: the newest", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "JSON file to write", flag_values=FLAGS)
+flags.DEFINE_string(
+    "report", None, "HTML page to write: neighbours, curves, best and worst", flag_values=FLAGS
+)
 flags.DEFINE_integer(
     "num",
     None,
@@ -86,6 +91,7 @@ def evaluate_run(
     cache_dir: str | os.PathLike | None = None,
     extractor: str = "auto",
     step: int | None = None,
+    report: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
     """Scores the averaged generator of a run's checkpoint.
 
@@ -100,6 +106,7 @@ def evaluate_run(
       cache_dir: where classifiers are kept; None is `evaluation.default_cache_dir()`.
       extractor: a name out of `ganpipe.metrics.choice.SUMMARIES`.
       step: of the checkpoint; None takes the newest sound one.
+      report: HTML file to write about it; see `ganpipe.metrics.report`.
 
     Returns:
       What metrics.json holds; see `docs/metrics.md`.
@@ -137,18 +144,24 @@ def evaluate_run(
         resolution=system.resolution,
         channels=system.channels,
         classes_known=choice.knows_classes(extractor, source),
+        looked_at=REPORT_IMAGES if report else 0,
     )
     cache = Path(cache_dir or evaluation.default_cache_dir())
     ruler = choice.get(extractor, source, cache)
-    result = evaluate.evaluate(system.sample, source, ruler, request, seed, cache)
-    result["passport"]["run"] = {
+    origin = {
         "dir": str(Path(run_dir).resolve()),
         "config_fingerprint": record.get("fingerprint"),
         "data_fingerprint": trained_on,
         "commit": record.get("commit"),
         "step": int(system.step),
     }
-    return result
+
+    def inspect(context: Any, result: dict[str, Any]) -> None:
+        result["passport"]["run"] = origin
+        if report is not None:
+            _page(report)(context, result)
+
+    return evaluate.evaluate(system.sample, source, ruler, request, seed, cache, inspect)
 
 
 def evaluate_images(
@@ -161,6 +174,7 @@ def evaluate_images(
     split: str = "test",
     cache_dir: str | os.PathLike | None = None,
     extractor: str = "auto",
+    report: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
     """Scores images that exist already, for example fetched from a server.
 
@@ -173,6 +187,7 @@ def evaluate_images(
       split: as in `evaluate_run`.
       cache_dir: as in `evaluate_run`.
       extractor: as in `evaluate_run`.
+      report: as in `evaluate_run`.
 
     Returns:
       As `evaluate_run`.
@@ -215,10 +230,20 @@ def evaluate_images(
         num_classes=0 if labels is None else info.num_classes,
         channels=images.shape[3],
         classes_known=choice.knows_classes(extractor, source),
+        looked_at=REPORT_IMAGES if report else 0,
     )
     cache = Path(cache_dir or evaluation.default_cache_dir())
     ruler = choice.get(extractor, source, cache)
-    return evaluate.evaluate_images(images, labels, source, ruler, request, cache)
+    return evaluate.evaluate_images(images, labels, source, ruler, request, cache, _page(report))
+
+
+def _page(report: str | os.PathLike | None) -> Callable[..., None] | None:
+    """`inspect` of an evaluation: writes the page."""
+    if report is None:
+        return None
+    from ganpipe.metrics import report as pages
+
+    return functools.partial(pages.write, report)
 
 
 def evaluate_npz(path: str | os.PathLike, **arguments: Any) -> dict[str, Any]:
@@ -346,9 +371,10 @@ def main(arguments: list[str]) -> None:
     if not FLAGS.out:
         raise UserError("--out is missing: the JSON file to write, for example metrics.json")
     out = Path(FLAGS.out)
-    if not out.parent.is_dir() or out.is_dir():
-        what = "is a folder" if out.is_dir() else f": folder {out.parent} does not exist"
-        raise UserError(f"--out={out} {what}".replace(" :", ":"))
+    for flag, path in (("out", out), ("report", Path(FLAGS.report or "report.html"))):
+        if not path.parent.is_dir() or path.is_dir():
+            what = "is a folder" if path.is_dir() else f": folder {path.parent} does not exist"
+            raise UserError(f"--{flag}={path} {what}".replace(" :", ":"))
     app.import_tensorflow()
     common = {
         "data_dir": FLAGS.data,
@@ -356,6 +382,7 @@ def main(arguments: list[str]) -> None:
         "split": FLAGS.split,
         "cache_dir": FLAGS.cache_dir,
         "extractor": FLAGS.extractor,
+        "report": FLAGS.report,
     }
     if FLAGS.run:
         num = FLAGS.num or DEFAULT_NUM
@@ -368,3 +395,5 @@ def main(arguments: list[str]) -> None:
     write_json(out, result)
     print(table(result))
     print(f"scores: {out}")
+    if FLAGS.report:
+        print(f"report: {FLAGS.report}")

@@ -10,7 +10,7 @@ and what it needs is said in `ganpipe.metrics.suite`.
 
 import datetime
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from ganpipe.metrics.context import Context
 from ganpipe.metrics.material import Extractor, Sampler, Seen
 from ganpipe.metrics.source import ImageSource
 from ganpipe.metrics.suite import METRICS
+
+Inspect = Callable[[Context, dict[str, Any]], None]
 
 # Of the extractor's card these stand in the result, where the extractor has them.
 _CARD_KEYS = (
@@ -46,12 +48,14 @@ class Request:
       num: generated images to score.
       split: split of the data set to compare with.
       num_classes: classes of the generator; 0 when it takes no labels.
+      looked_at: images of each side that are kept besides what the metrics need.
     """
 
     metrics: tuple[str, ...]
     num: int
     split: str
     num_classes: int
+    looked_at: int = 0
 
     def needs(self, what: str) -> bool:
         """Whether any metric needs it."""
@@ -60,7 +64,8 @@ class Request:
     @property
     def keep(self) -> int:
         """Images of each side that the metrics look at."""
-        return min(self.num, max(METRICS[name].images for name in self.metrics))
+        most = max(METRICS[name].images for name in self.metrics)
+        return min(self.num, max(most, self.looked_at))
 
 
 def check(
@@ -73,6 +78,7 @@ def check(
     resolution: int | None = None,
     channels: int | None = None,
     classes_known: bool | None = None,
+    looked_at: int = 0,
 ) -> Request:
     """Refuses what cannot be evaluated, before anything is trained or sampled.
 
@@ -86,6 +92,7 @@ def check(
       resolution: of the generated images; None skips the comparison.
       channels: of the generated images; None skips the comparison.
       classes_known: whether the extractor tells classes apart; None: when the source has them.
+      looked_at: images of each side to keep for `inspect`.
 
     Raises:
       UserError: naming what was found, what was expected and which flag to change.
@@ -118,7 +125,7 @@ def check(
     reference = source.count(split)
     for name in names:
         _check_metric(name, num, reference, source, split, num_classes, classes_known)
-    return Request(names, num, split, num_classes)
+    return Request(names, num, split, num_classes, looked_at)
 
 
 def _check_metric(
@@ -171,6 +178,7 @@ def evaluate(
     request: Request,
     seed: int = 0,
     cache_dir: Path | None = None,
+    inspect: Inspect | None = None,
 ) -> dict[str, Any]:
     """Samples `request.num` images and scores them.
 
@@ -186,6 +194,7 @@ def evaluate(
       request: from `check`.
       seed: row i has the seed `seed * 10^9 + i`.
       cache_dir: where features of the reference are kept for extractors without a folder.
+      inspect: gets the context and the result, before this returns; `report.write` is one.
 
     Returns:
       The dict of `docs/metrics.md`, ready for JSON.
@@ -231,7 +240,7 @@ def evaluate(
         "labels": {"distances": distance_rule, "label_accuracy": accuracy_rule},
         "seeds": {"samples": f"{seed} * 10^9 + row", "seed": seed},
     }
-    return _result(context, request, fields, start)
+    return _result(context, request, fields, start, inspect)
 
 
 def evaluate_images(
@@ -241,6 +250,7 @@ def evaluate_images(
     extractor: Extractor,
     request: Request,
     cache_dir: Path | None = None,
+    inspect: Inspect | None = None,
 ) -> dict[str, Any]:
     """Scores images that exist already, for example fetched from a server.
 
@@ -251,6 +261,7 @@ def evaluate_images(
       extractor: of the features.
       request: from `check`.
       cache_dir: as in `evaluate`.
+      inspect: as in `evaluate`.
 
     Returns:
       As `evaluate`.
@@ -267,11 +278,15 @@ def evaluate_images(
         cache_dir=cache_dir,
     )
     fields = {"labels": {"distances": "as given", "label_accuracy": "as given"}, "seeds": {}}
-    return _result(context, request, fields, start)
+    return _result(context, request, fields, start, inspect)
 
 
 def _result(
-    context: Context, request: Request, fields: dict[str, Any], start: float
+    context: Context,
+    request: Request,
+    fields: dict[str, Any],
+    start: float,
+    inspect: Inspect | None,
 ) -> dict[str, Any]:
     extractor, source = context.extractor, context.source
     outcomes = {name: METRICS[name].compute(context) for name in request.metrics}
@@ -308,4 +323,6 @@ def _result(
         "seconds": round(time.monotonic() - start, 2),
         "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+    if inspect is not None:
+        inspect(context, result)
     return result

@@ -164,6 +164,21 @@ def real_arrays(source: ImageSource, split: str, count: int) -> tuple[np.ndarray
     return images, labels
 
 
+def pick(source: ImageSource, split: str, rows: np.ndarray) -> np.ndarray:
+    """(n, R, R, C) uint8: the images at `rows` of a split in its fixed order; rows may repeat."""
+    size = (source.resolution, source.resolution, source.channels)
+    wanted, inverse = np.unique(rows, return_inverse=True)
+    images = np.empty((len(wanted), *size), np.uint8)
+    start = filled = 0
+    for batch, _ in source.batches(split, 250, None):
+        here = wanted[(wanted >= start) & (wanted < start + len(batch))] - start
+        images[filled : filled + len(here)] = image_ops.to_uint8(batch).numpy()[here]
+        start, filled = start + len(batch), filled + len(here)
+        if filled == len(wanted):
+            break
+    return images[inverse]
+
+
 def reference(
     extractor: Extractor, source: ImageSource, split: str, cache_dir: Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
