@@ -183,7 +183,7 @@ def evaluate_images(
       labels: (N,) integers, the classes asked for; needed by label_accuracy only.
       data_dir: prepared data folder.
       metrics: as in `evaluate_run`.
-      num: how many, from the front; None takes all.
+      num: how many, a fixed random choice; None takes all.
       split: as in `evaluate_run`.
       cache_dir: as in `evaluate_run`.
       extractor: as in `evaluate_run`.
@@ -267,9 +267,22 @@ def evaluate_folder(path: str | os.PathLike, **arguments: Any) -> dict[str, Any]
     """`evaluate_images` on the pictures of a folder, as grey or coloured as the data folder's."""
     from ganpipe import data
     from ganpipe.cli import image_folder
+    from ganpipe.metrics import choice, evaluate
+    from ganpipe.train import evaluation
 
-    channels = data.info(arguments["data_dir"]).channels
-    images = image_folder.read(path, channels, arguments.get("num"))
+    info = data.info(arguments["data_dir"])
+    folder = image_folder.Folder(path, info.channels, arguments.get("num"))
+    # All that can be refused is refused before the pictures are read.
+    source = evaluation.data_source(info, folder.side)
+    choice.check(arguments.get("extractor", "auto"), source, arguments["metrics"])
+    evaluate.check(
+        metrics=arguments["metrics"],
+        num=len(folder.paths),
+        source=source,
+        split=arguments.get("split", "test"),
+        classes_known=choice.knows_classes(arguments.get("extractor", "auto"), source),
+    )
+    images = folder.read()
     result = evaluate_images(images, **arguments)
     result["passport"]["images"] = str(Path(path).resolve())
     return result
@@ -277,13 +290,14 @@ def evaluate_folder(path: str | os.PathLike, **arguments: Any) -> dict[str, Any]
 
 def record_run(run: Path, result: dict[str, Any]) -> None:
     """Adds a result of `evaluate_run` to the run's own history."""
+    import tensorflow as tf
+
     from ganpipe.train import evaluation
 
     step = result["passport"]["run"]["step"]
-    seen, seconds = evaluation.place(run, _run_record(run)["config"], step)
     try:
-        evaluation.record(run, result, step, seen, seconds)
-    except OSError as error:  # a run folder that others own may be read alone
+        evaluation.record(run, result, step, *evaluation.place(run, step))
+    except (OSError, tf.errors.OpError) as error:  # a run folder that others own may be read alone
         print(f"warning: {run}/metrics.jsonl is not written: {error}", file=sys.stderr)
 
 
@@ -387,13 +401,14 @@ def main(arguments: list[str]) -> None:
     if FLAGS.run:
         num = FLAGS.num or DEFAULT_NUM
         result = evaluate_run(FLAGS.run, num=num, seed=FLAGS.seed, step=FLAGS.step, **common)
-        record_run(Path(FLAGS.run), result)
     elif FLAGS.images:
         result = evaluate_folder(FLAGS.images, num=FLAGS.num, **common)
     else:
         result = evaluate_npz(FLAGS.npz, num=FLAGS.num, **common)
     write_json(out, result)
     print(table(result))
+    if FLAGS.run:
+        record_run(Path(FLAGS.run), result)
     print(f"scores: {out}")
     if FLAGS.report:
         print(f"report: {FLAGS.report}")

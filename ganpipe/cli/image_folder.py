@@ -8,47 +8,71 @@ from PIL import Image
 from tqdm import tqdm
 
 from ganpipe.errors import UserError
+from ganpipe.metrics import material
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+GREY = ("1", "L")
+COLOUR = ("RGB", "P")
 
 
-def read(folder: str | os.PathLike, channels: int, num: int | None = None) -> np.ndarray:
-    """(N, R, R, C) uint8 images of a folder and its sub-folders, in the order of their paths.
+class Folder:
+    """The pictures of a folder and its sub-folders, 8 bits a channel, all of one square size.
 
     Args:
       folder: of the files.
-      channels: 1 or 3; pictures are converted.
-      num: how many, from the front; None takes all.
+      channels: 1 or 3, what the pictures have to be.
+      num: how many, a fixed random choice (folders are often sorted by class); None takes all.
 
     Raises:
-      UserError: no folder, too few pictures, one that cannot be read, is not square or is not as
-        large as the first.
+      UserError: no folder, too few pictures, or a first one that does not fit.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"--images={folder} does not exist or is no folder")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not paths or (num is not None and len(paths) < num):
-        wanted = f"--num={num}" if num else "at least 1"
-        raise UserError(
-            f"--images={folder} holds {len(paths)} pictures ({', '.join(SUFFIXES)}), expected "
-            f"{wanted}"
-        )
-    paths = paths[:num]
-    images, side = None, 0
-    for i, path in enumerate(tqdm(paths, desc="reading", unit="image", disable=None)):
+
+    def __init__(self, folder: str | os.PathLike, channels: int, num: int | None = None):
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise UserError(f"--images={folder} does not exist or is no folder")
+        paths = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+        paths.sort()
+        if not paths or (num is not None and len(paths) < num):
+            wanted = f"--num={num}" if num else "at least 1"
+            raise UserError(
+                f"--images={folder} holds {len(paths)} pictures ({', '.join(SUFFIXES)}), expected "
+                f"{wanted}"
+            )
+        rows = np.sort(material.mixed_rows(len(paths), len(paths) if num is None else num))
+        self.paths, self.channels, self.side = [paths[i] for i in rows], channels, 0
+        self.side = self._pixels(self.paths[0]).shape[0]
+
+    def read(self) -> np.ndarray:
+        """(N, R, R, C) uint8, in the order of the paths.
+
+        Raises:
+          UserError: a picture that cannot be read, is grey and not coloured or the other way
+            round, is not square or is not as large as the first.
+        """
+        images = np.empty((len(self.paths), self.side, self.side, self.channels), np.uint8)
+        for i, path in enumerate(tqdm(self.paths, desc="reading", unit="image", disable=None)):
+            images[i] = self._pixels(path)
+        return images
+
+    def _pixels(self, path: Path) -> np.ndarray:
         try:
             with Image.open(path) as picture:
-                pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+                mode, size = picture.mode, picture.size
+                pixels = np.asarray(picture.convert("L" if self.channels == 1 else "RGB"))
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"{path} cannot be read as a picture: {error}") from error
-        if images is None:
-            side = pixels.shape[0]
-            images = np.empty((len(paths), side, side, channels), np.uint8)
-        if pixels.shape[:2] != (side, side):
+        expected = GREY if self.channels == 1 else COLOUR
+        if mode not in expected:
+            what = {"1": "grey", "L": "grey"}.get(mode, f"of the kind {mode}")
             raise UserError(
-                f"{path} is {pixels.shape[1]}x{pixels.shape[0]}, expected {side}x{side} like the "
-                f"first, {paths[0].name}, and square: resize them first"
+                f"{path} is {what}, the data set has {self.channels} channel(s): expected 8-bit "
+                f"{'grey' if self.channels == 1 else 'colour without alpha'}; convert it first"
             )
-        images[i] = pixels.reshape(side, side, channels)
-    return images
+        side = self.side or size[1]
+        if size != (side, side):
+            raise UserError(
+                f"{path} is {size[0]}x{size[1]}, expected {side}x{side} like the first, "
+                f"{self.paths[0].name}, and square: resize them first"
+            )
+        return pixels.reshape(side, side, self.channels)

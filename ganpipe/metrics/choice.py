@@ -4,11 +4,12 @@ import os
 from collections.abc import Sequence
 
 from ganpipe.errors import UserError
-from ganpipe.metrics import classifier, extractors
+from ganpipe.metrics import classifier, extractors, smallcnn
 from ganpipe.metrics.material import Extractor
 from ganpipe.metrics.source import ImageSource
 
 OWN = "smallcnn"
+MOST_PIXELS = 64 * 64 * 3
 SUMMARIES = {
     "auto": "smallcnn",
     OWN: "a small classifier trained on the data set itself, once: FD-smallcnn",
@@ -19,7 +20,7 @@ SUMMARIES = {
 def knows_classes(name: str, source: ImageSource) -> bool:
     """Whether the extractor has classes to predict (its own, or those of the data set)."""
     if name in ("auto", OWN):
-        return bool(source.num_classes)
+        return source.num_classes > 1
     return name in ("efflite0", "inception")
 
 
@@ -38,6 +39,14 @@ def check(name: str, source: ImageSource, metrics: Sequence[str] = ()) -> None:
             f"channel(s): use --extractor={OWN} or pixels"
         )
 
+    if name in ("auto", OWN):
+        smallcnn.check_size(source.resolution, source.channels)
+    dim = source.resolution**2 * source.channels
+    if name == "pixels" and dim > MOST_PIXELS:
+        raise UserError(
+            f"--extractor=pixels: images of {source.name} have {dim:,} values, whose covariance "
+            f"takes {8 * dim**2 / 2**30:.0f} GiB; expected at most {MOST_PIXELS:,}"
+        )
     if "label_accuracy" in metrics and name not in ("auto", OWN):
         raise UserError(
             f"--extractor={name} does not know the classes of {source.name}: leave label_accuracy "

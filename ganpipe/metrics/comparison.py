@@ -13,9 +13,19 @@ from typing import Any
 
 from ganpipe.errors import UserError
 from ganpipe.metrics import history, passport
+from ganpipe.metrics.suite import METRICS
 
-# Keys of a config that do not make another experiment.
-_ASIDE = {"name", "monitor", "evaluate"}
+# Keys of a config that steer how long and how often, and make no other experiment.
+_ASIDE = ("name", "monitor", "evaluate")
+_ASIDE_TRAIN = (
+    "seed",
+    "steps",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "log_every",
+    "sample_every",
+    "steps_per_execution",
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class Point:
       step: of the model.
       images_seen: real images that D had seen; None where it is not known.
       seconds: of training; None where it is not known.
-      value: the score.
+      value: the score; the mean where a model was scored with several seeds.
     """
 
     step: int
@@ -37,7 +47,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Run:
-    """The scores of one run.
+    """The scores of one run, taken in one way.
 
     Attributes:
       folder: of the run.
@@ -45,7 +55,7 @@ class Run:
       seed: of its training.
       key: equal for runs that differ in the seed alone.
       points: by step.
-      passport: that all its points share.
+      how: what all its points share; see `passport.compared`.
       score: what the metric is called with its extractor.
     """
 
@@ -54,18 +64,19 @@ class Run:
     seed: int
     key: str
     points: tuple[Point, ...]
-    passport: Mapping[str, Any]
+    how: Mapping[str, Any]
     score: str
 
 
-def load(folder: Path, metric: str) -> Run:
-    """Reads a run's scores of one metric.
+def load(folder: Path, metric: str) -> list[Run]:
+    """A run's scores of one metric: one `Run` for each way in which they were taken.
 
     Raises:
-      UserError: no run folder, no such score, or scores of one run that cannot be compared.
+      UserError: no run folder, or no such score.
     """
     try:
-        config = json.loads((folder / "config.json").read_text())["config"]
+        record = json.loads((folder / "config.json").read_text())
+        config = record["config"]
         seed, name = int(config["train"]["seed"]), str(config["name"])
     except FileNotFoundError as error:
         raise UserError(
@@ -80,48 +91,94 @@ def load(folder: Path, metric: str) -> Run:
             f"--metrics={metric} --out=metrics.json` first, or train with "
             "--config.evaluate.every=STEPS"
         )
-    last = records[-1]
-    for record in records:
-        where = f"{folder} at step {record['step']}"
-        refuse_unlike(where, record["passport"], f"{folder} at step {last['step']}", last, metric)
-    plain = {k: dict(v) if isinstance(v, dict) else v for k, v in config.items() if k not in _ASIDE}
-    plain["train"].pop("seed")
-    plain.get("data", {}).pop("dir", None)
-    points = tuple(
-        Point(r["step"], r["images_seen"], r["train_seconds"], float(r["scores"][metric]))
-        for r in records
-    )
+    plain = {k: v for k, v in config.items() if k not in _ASIDE}
+    plain["train"] = {k: v for k, v in config["train"].items() if k not in _ASIDE_TRAIN}
+    plain["data"] = {k: v for k, v in config.get("data", {}).items() if k != "dir"}
+    plain["trained_on"] = record.get("data_fingerprint")
     key = json.dumps(plain, sort_keys=True)
-    return Run(folder, name, seed, key, points, last["passport"], last["names"][metric])
-
-
-def refuse_unlike(
-    one_name: str,
-    one: Mapping[str, Any],
-    other_name: str,
-    other_record: Mapping[str, Any],
-    metric: str,
-) -> None:
-    """Raises UserError naming the fields in which two passports differ."""
-    found = passport.differences(one, other_record["passport"], metric)
-    if found:
-        what = "; ".join(f"{k}: {a!r} and {b!r}" for k, (a, b) in found.items())
-        raise UserError(
-            f"{metric} of {one_name} and of {other_name} cannot be compared: {what}. Score both "
-            "the same way with `python -m ganpipe eval`."
+    ways: dict[str, list[dict[str, Any]]] = {}
+    needs = METRICS[metric].needs
+    for r in records:
+        how = passport.compared(r["passport"], metric, needs)
+        ways.setdefault(json.dumps(how, sort_keys=True), []).append(r)
+    return [
+        Run(
+            folder,
+            name,
+            seed,
+            key,
+            _points(members, metric),
+            passport.compared(members[-1]["passport"], metric, needs),
+            members[-1]["names"][metric],
         )
+        for members in ways.values()
+    ]
 
 
-def groups(runs: Sequence[Run], metric: str) -> dict[str, list[Run]]:
-    """Label -> runs that differ in their seeds alone, in the order given.
+def _points(records: Sequence[Mapping[str, Any]], metric: str) -> tuple[Point, ...]:
+    by_step: dict[int, list[Mapping[str, Any]]] = {}
+    for record in records:
+        by_step.setdefault(record["step"], []).append(record)
+    return tuple(
+        Point(
+            step,
+            members[-1]["images_seen"],
+            members[-1]["train_seconds"],
+            statistics.mean(float(r["scores"][metric]) for r in members),
+        )
+        for step, members in sorted(by_step.items())
+    )
+
+
+def alike(loaded: Sequence[Sequence[Run]]) -> list[Run]:
+    """Of each run the scores that were taken in the one way that all runs share.
+
+    Where there are several such ways, the one with most points.
+
+    Args:
+      loaded: of `load`, one for each run.
 
     Raises:
-      UserError: passports that are not alike, or a seed that occurs twice in a group.
+      UserError: there is none; names the fields in which two runs differ.
     """
-    first = runs[0]
-    for run in runs[1:]:
-        record = {"passport": first.passport}
-        refuse_unlike(str(run.folder), run.passport, str(first.folder), record, metric)
+    common = [
+        ways
+        for first in loaded[0]
+        if (ways := [next((r for r in runs if r.how == first.how), None) for runs in loaded])
+        and None not in ways
+    ]
+    if common:
+        return max(common, key=lambda runs: sum(len(run.points) for run in runs))
+    pairs = [
+        (first, other)
+        for first in loaded[0]
+        for runs in loaded[1:]
+        for other in runs
+        if first.how != other.how
+    ]
+    one, other = min(pairs, key=lambda pair: len(_unlike(*pair)))
+    what = "; ".join(f"{key}: {a!r} and {b!r}" for key, (a, b) in _unlike(one, other).items())
+    raise UserError(
+        f"scores of {one.folder} and of {other.folder} cannot be compared: {what}. Score both the "
+        "same way with `python -m ganpipe eval`."
+    )
+
+
+def _unlike(one: Run, other: Run) -> dict[str, tuple[Any, Any]]:
+    keys = dict.fromkeys([*one.how, *other.how])
+    pairs = {key: (one.how.get(key), other.how.get(key)) for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Label -> runs that differ in their seeds alone, in the order given.
+
+    Args:
+      runs: of `alike`.
+
+    Raises:
+      UserError: a seed that occurs twice in a group.
+    """
     by_key: dict[str, list[Run]] = {}
     for run in runs:
         by_key.setdefault(run.key, []).append(run)
@@ -146,14 +203,14 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.4g} +- {statistics.stdev(values):.2g}"
 
 
-def table(labelled: Mapping[str, Sequence[Run]], lower: bool) -> str:
+def table(labelled: Mapping[str, Sequence[Run]], lower: bool | None) -> str:
     """A Markdown table: a group a row, the best last score first.
 
     Args:
       labelled: of `groups`.
-      lower: whether lower is better.
+      lower: whether lower is better; None where neither is: rows stand as given, without a best.
     """
-    sign = 1 if lower else -1
+    sign = {True: 1, False: -1, None: 0}[lower]
     rows = []
     for label, members in labelled.items():
         last = [run.points[-1] for run in members]
@@ -164,7 +221,7 @@ def table(labelled: Mapping[str, Sequence[Run]], lower: bool) -> str:
             label,
             ", ".join(str(run.seed) for run in members),
             spread([p.value for p in last]),
-            spread([p.value for p in best]),
+            spread([p.value for p in best]) if sign else "",
             " to ".join(f"{n:,}" for n in dict.fromkeys([seen[0], seen[-1]])) if seen else "",
             f"{statistics.mean(seconds):.0f}" if seconds else "",
         ]

@@ -74,6 +74,7 @@ class Context:
 
     def real_images(self, count: int) -> np.ndarray:
         """(count, R, R, C) uint8, a fixed random choice out of the split."""
+        self.used_reference = True
         return material.real_arrays(self.source, self.split, count)[0]
 
     def pair(self, most: int) -> tuple[np.ndarray, np.ndarray]:

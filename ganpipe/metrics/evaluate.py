@@ -255,7 +255,8 @@ def evaluate_images(
     """Scores images that exist already, for example fetched from a server.
 
     Args:
-      images: (N, R, R, C) uint8, N at least `request.num`; the first `request.num` are used.
+      images: (N, R, R, C) uint8, N at least `request.num`, of which a fixed random choice is
+        used.
       labels: (N,) integer labels that were asked for, or None.
       source: the real images.
       extractor: of the features.
@@ -267,14 +268,17 @@ def evaluate_images(
       As `evaluate`.
     """
     start = time.monotonic()
-    seen = material.see(extractor, images[: request.num], request.keep)
+    # Folders are sorted by class: a front of them would be of a few classes only.
+    rows = material.mixed_rows(len(images), request.num)
+    labels = None if labels is None else np.asarray(labels)[rows]
+    seen = material.see(extractor, images[rows], request.keep)
     context = Context(
         source,
         request.split,
         extractor,
         fake=seen,
         judged=seen,
-        asked=None if labels is None else np.asarray(labels)[: request.num],
+        asked=labels,
         cache_dir=cache_dir,
     )
     fields = {"labels": {"distances": "as given", "label_accuracy": "as given"}, "seeds": {}}
@@ -296,7 +300,7 @@ def _result(
             raise RuntimeError(f"{name} is {value}: the images or the extractor are broken")
     counts = {"generated": len(context.fake.features)}
     if context.used_reference:
-        counts["reference"] = len(context.real_features)
+        counts["reference"] = source.count(request.split)
     result: dict[str, Any] = {
         "scores": scores,
         "names": {name: suite.full_name(name, extractor) for name in request.metrics},

@@ -1,7 +1,8 @@
 """What has to be known to compare a score with another one."""
 
+import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,12 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-# What two scores must share. Seeds, times, code and the run are told, not compared.
-COMPARED = (
-    "extractor",
-    "extractor_fingerprint",
-    "counts",
-    "split",
-    "resolution",
-    "channels",
-    "dtype",
-    "labels",
-    "data.fingerprint",
-)
+# Told, but no part of how a score was taken.
+_TOLD = ("code", "seconds", "made", "run", "npz", "images")
+
+# Rules that ask for the classes in the proportions of the real images, as an unconditional model
+# is taken to do.
+_PROPORTIONAL = ("none", "balanced", "reference proportions")
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -59,25 +54,45 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def identity(passport: Mapping[str, Any]) -> str:
+    """One text for all evaluations that were taken alike, seeds included."""
+    kept = {key: value for key, value in passport.items() if key not in _TOLD}
+    return json.dumps(kept, sort_keys=True)
+
+
+def compared(passport: Mapping[str, Any], metric: str, needs: Collection[str]) -> dict[str, Any]:
+    """What two scores of a metric must share: field -> value.
+
+    Seeds, code and times are left out, and so is what the metric does not use: the extractor for
+    pixels, the reference for a score of generated images alone, the settings of other metrics.
+
+    Args:
+      passport: of a result.
+      metric: name of the metric.
+      needs: of the metric; see `ganpipe.metrics.suite`.
+    """
+    flat = _flat(passport)
+    fields = ["counts.generated", "resolution", "channels", "dtype"]
+    if {"features", "classes"} & set(needs):
+        fields += ["extractor", "extractor_fingerprint"]
+    if {"reference", "labels"} & set(needs):
+        fields += ["data.fingerprint"]
+    if "reference" in needs:
+        fields += ["counts.reference", "split"]
+    found = {key: flat.get(key) for key in fields}
+    rule = "labels.label_accuracy" if "labels" in needs else "labels.distances"
+    asked = flat.get(rule)
+    found["labels"] = "proportional" if asked in _PROPORTIONAL else asked
+    return found | {k: v for k, v in flat.items() if k.startswith(f"{metric}.")}
+
+
 def differences(
-    one: Mapping[str, Any], other: Mapping[str, Any], metric: str
+    one: Mapping[str, Any], other: Mapping[str, Any], metric: str, needs: Collection[str]
 ) -> dict[str, tuple[Any, Any]]:
     """Why two scores of a metric cannot be compared: field -> (value of one, of the other).
 
-    Args:
-      one: passport of a result.
-      other: passport of another.
-      metric: name of the metric; of the metrics' settings only its own count.
-
-    Returns:
-      Empty when the scores may be compared. A field that one of them lacks counts as None.
+    Empty when they may be. A field that one of them lacks counts as None. Arguments as `compared`.
     """
-    flat = [_flat(one), _flat(other)]
-    roots = (*COMPARED, metric)
-    keys = [
-        key
-        for key in dict.fromkeys([*flat[0], *flat[1]])
-        if any(key == root or key.startswith(f"{root}.") for root in roots)
-    ]
-    pairs = {key: (flat[0].get(key), flat[1].get(key)) for key in keys}
+    a, b = compared(one, metric, needs), compared(other, metric, needs)
+    pairs = {key: (a.get(key), b.get(key)) for key in dict.fromkeys([*a, *b])}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}

@@ -15,6 +15,7 @@ from ganpipe.metrics import (
     ms_ssim,
     neighbours,
     sliced_wasserstein,
+    smallcnn,
     two_sample,
 )
 from ganpipe.metrics import label_accuracy as labels_metric
@@ -128,25 +129,35 @@ def different_bins(context: Context) -> Score:
     return Score({"bins": found.share, "bins_jsd": found.jsd}, settings)
 
 
-def modes_covered(context: Context) -> Score:
-    """`modes_covered`: classes, as the extractor sees them."""
+def _class_counts(context: Context) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of the generated and the real images by the extractor's classes, (K,) both."""
     classes = context.fake.logits.shape[1]
-    real = np.bincount(context.real_logits.argmax(axis=1), minlength=classes)
-    found = modes.class_modes(context.fake.predicted, classes, reference=real)
-    more = {"mode_counts": found.counts.tolist()}
-    return Score({"modes_covered": found.covered, "modes_total": found.total}, more=more)
+    fake, real = (
+        np.bincount(predicted, minlength=classes)
+        for predicted in (context.fake.predicted, context.real_logits.argmax(axis=1))
+    )
+    return fake, real
+
+
+def modes_covered(context: Context) -> Score:
+    """`modes_covered`: of the classes that the extractor sees in the real images."""
+    fake, real = _class_counts(context)
+    there = real > 0
+    values = {"modes_covered": int((fake[there] > 0).sum()), "modes_total": int(there.sum())}
+    return Score(values, more={"mode_counts": fake.tolist()})
 
 
 def reverse_kl(context: Context) -> Score:
     """`reverse_kl`: KL of the generated classes to the real ones.
 
-    The other direction is infinite as soon as one class is missing.
+    The other direction is infinite as soon as one class is missing. A class that is generated but
+    not in the reference counts as one real image of it: rare, not impossible.
     """
-    classes = context.fake.logits.shape[1]
-    # One image more in each class: a class that the reference lacks is rare, not impossible.
-    real = 1.0 + np.bincount(context.real_logits.argmax(axis=1), minlength=classes)
-    found = modes.class_modes(context.fake.predicted, classes, reference=real)
-    return Score({"reverse_kl": found.kl, "class_jsd": found.jsd}, {"added": 1})
+    fake, real = _class_counts(context)
+    known = np.where((real == 0) & (fake > 0), 1, real)
+    divergence = modes.kl_divergence(fake / fake.sum(), known / known.sum())
+    jsd = modes.js_divergence(fake / fake.sum(), real / real.sum())
+    return Score({"reverse_kl": divergence, "class_jsd": jsd})
 
 
 def sliced_distance(context: Context) -> Score:
@@ -193,6 +204,7 @@ def trained_on_fakes(context: Context) -> Score:
     """`classification_score`."""
     images = context.judged.images[:CLASSIFIER_IMAGES]
     fake = classification_score.LabelledImages(images, context.asked[: len(images)])
+    context.used_reference = True
     test = classification_score.LabelledImages(
         *material.real_arrays(context.source, context.split, context.source.count(context.split))
     )
@@ -206,6 +218,11 @@ def trained_on_fakes(context: Context) -> Score:
 def fits_pyramid(source: ImageSource) -> None:
     """UserError unless the images have a pyramid."""
     sliced_wasserstein.level_sizes(source.resolution)
+
+
+def fits_classifier(source: ImageSource) -> None:
+    """UserError unless the own classifier takes the images."""
+    smallcnn.check_size(source.resolution, source.channels)
 
 
 def fits_scales(source: ImageSource) -> None:

@@ -67,6 +67,15 @@ class TrainingSettings:
         return min(self.batch_size, images)
 
 
+def check_size(resolution: int, channels: int) -> None:
+    """UserError for images that the network cannot take."""
+    if not 8 <= resolution <= 256 or resolution & (resolution - 1) or channels not in (1, 3):
+        raise UserError(
+            f"the classifier takes square images of 8, 16, ..., 256 pixels with 1 or 3 channels, "
+            f"found {resolution} pixels with {channels} channels"
+        )
+
+
 def build(
     resolution: int, channels: int, outputs: int, seed: int = 0, dtype: str = "float32"
 ) -> keras.Model:
@@ -85,11 +94,7 @@ def build(
     Raises:
       UserError: a resolution or number of channels that it cannot take.
     """
-    if not 8 <= resolution <= 256 or resolution & (resolution - 1) or channels not in (1, 3):
-        raise UserError(
-            f"the classifier takes square images of 8, 16, ..., 256 pixels with 1 or 3 channels, "
-            f"found {resolution} pixels with {channels} channels"
-        )
+    check_size(resolution, channels)
     layers = keras.layers
     seeds = iter(range(1000 * seed, 1000 * (seed + 1)))
 

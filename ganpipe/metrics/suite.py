@@ -165,13 +165,14 @@ METRICS: dict[str, Metric] = {
         least=1,
     ),
     "classification_score": Metric(
-        "CAS",
+        "CAS-smallcnn",
         "test accuracy of a classifier trained on generated images alone; higher is better",
         scores.trained_on_fakes,
         needs=frozenset({"labels", "reference"}),
         lower=False,
         least=100,
         images=scores.CLASSIFIER_IMAGES,
+        fits=scores.fits_classifier,
     ),
 }
 

@@ -67,6 +67,7 @@ class Checkpoints(AfterStep):
       is_chief: see `checkpoint.save`.
       before: called with the step before each one; returns steps whose checkpoints must stay.
       seconds: of training so far; None where it is not known.
+      images_a_step: real images that a step takes.
     """
 
     def __init__(
@@ -78,9 +79,11 @@ class Checkpoints(AfterStep):
         is_chief: bool,
         before: Callable[[int], Collection[int]] = lambda step: (),
         seconds: float | None = None,
+        images_a_step: int | None = None,
     ):
         super().__init__()
         self.directory, self.every, self.last = directory, every, last
+        self.images_a_step = images_a_step
         self.keep, self.is_chief, self.before = keep, is_chief, before
         self.seconds, self.clock = seconds, time.monotonic()
 
@@ -97,9 +100,9 @@ class Checkpoints(AfterStep):
             if self.seconds is not None:
                 self.seconds += now - self.clock
             self.clock = now
-            checkpoint.save(
-                self.model, self.directory, self.keep, self.is_chief, protect, self.seconds
-            )
+            images = step * self.images_a_step if self.images_a_step else None
+            place = {"seconds": self.seconds, "images_seen": images}
+            checkpoint.save(self.model, self.directory, self.keep, self.is_chief, protect, place)
 
 
 class Summaries(AfterStep):

@@ -12,9 +12,9 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -54,7 +54,7 @@ def save(
     keep: int = 3,
     is_chief: bool = True,
     protect: Collection[int] = (),
-    seconds: float | None = None,
+    place: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes the whole state of `system` and drops the oldest checkpoints.
 
@@ -65,7 +65,7 @@ def save(
       is_chief: False on the other workers of a multi-worker job, which must take part in reading
         the variables but leave no files.
       protect: steps whose checkpoints stay, beside the newest.
-      seconds: of training that led here, for the manifest.
+      place: stands in the manifest, for example the seconds of training that led here.
 
     Returns:
       The checkpoint's folder.
@@ -75,7 +75,7 @@ def save(
     directory.mkdir(parents=True, exist_ok=True)
     aside = directory / f".writing_{step:08d}_{socket.gethostname()}_{os.getpid()}"
     try:
-        return _save(system, directory, aside, final, keep, is_chief, protect, seconds)
+        return _save(system, directory, aside, final, keep, is_chief, protect, dict(place or {}))
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"cannot write the checkpoint {final}: {error}") from error
     finally:
@@ -96,7 +96,7 @@ def _save(
     keep: int,
     is_chief: bool,
     protect: Collection[int],
-    seconds: float | None,
+    place: dict[str, Any],
 ) -> Path:
     aside.mkdir()
     tf.train.Checkpoint(**system.state()).write(str(aside / "state"))
@@ -105,7 +105,7 @@ def _save(
     step = int(system.step.numpy())
     files = {p.name: _sha256(p) for p in sorted(aside.iterdir())}
     with (aside / _MANIFEST).open("w") as file:
-        json.dump({"step": step, "seconds": seconds, "files": files}, file, indent=1)
+        json.dump({"step": step, **place, "files": files}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     if final.exists():
@@ -120,11 +120,12 @@ def _save(
     return final
 
 
-def seconds(folder: Path | None) -> float | None:
-    """Seconds of training that led to a sound checkpoint; None where it does not say."""
+def place(folder: Path | None) -> dict[str, Any]:
+    """`seconds` of training and `images_seen` that led to a sound checkpoint; None if unknown."""
     if folder is None:
-        return 0.0
-    return json.loads((folder / _MANIFEST).read_text()).get("seconds")
+        return {"seconds": 0.0, "images_seen": 0}
+    manifest = json.loads((folder / _MANIFEST).read_text())
+    return {key: manifest.get(key) for key in ("seconds", "images_seen")}
 
 
 def fault(folder: Path) -> str | None:

@@ -6,23 +6,22 @@ against a split that was not trained on, through an extractor that is made once.
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
+from tqdm import tqdm
 
 from ganpipe import config as config_lib
 from ganpipe import data as data_lib
 from ganpipe.errors import UserError
-from ganpipe.metrics import classifier, evaluate, history
+from ganpipe.metrics import choice, classifier, evaluate, history, passport
 from ganpipe.metrics.material import Extractor
 from ganpipe.metrics.source import ImageSource
 from ganpipe.metrics.suite import METRICS
 from ganpipe.train import callbacks, checkpoint
-
-if TYPE_CHECKING:
-    from ganpipe.models.base import GANSystem
 
 
 def default_cache_dir() -> Path:
@@ -95,19 +94,47 @@ def settings(config: Any) -> dict[str, Any]:
     return made
 
 
+def check(config: Any, info: "data_lib.DatasetInfo") -> evaluate.Request | None:
+    """Refuses scores that could never be taken, before any work; None when they are off.
+
+    Raises:
+      UserError: says which key of the config to change.
+    """
+    made = settings(config)
+    if not made["every"]:
+        return None
+    if made["split"] not in info.splits:
+        raise UserError(
+            f"--config.evaluate.split={made['split']}: {info.dir} has {', '.join(info.splits)}."
+        )
+    source = data_source(info, config.data.resolution)
+    try:
+        choice.check("auto", source, made["metrics"])
+        return evaluate.check(
+            metrics=made["metrics"],
+            num=made["num"],
+            source=source,
+            split=made["split"],
+            num_classes=info.num_classes if config.data.conditional else 0,
+        )
+    except UserError as error:
+        raise UserError(f"config.evaluate (every={made['every']}): {error}") from error
+
+
 class Evaluations(callbacks.AfterStep):
     """Scores the averaged generator every `evaluate.every` steps, after the checkpoint.
 
     A step that was scored before a run was killed is not scored again; one that was not is scored
-    when the run goes on. The best checkpoint so far is named in `RUN/best.json` and stays.
+    when the run goes on. The best checkpoint so far is named in `RUN/best.json` and stays. Scores
+    that cannot be taken (of a collapsed generator, say) are told and passed over.
 
     Args:
       run: run folder.
       made: of `settings`, with `every` above 0.
-      system: that is trained.
-      info: of the data.
+      request: of `check`.
+      source: the real images.
       images_a_step: real images that a step takes.
-      saver: knows the seconds of training so far.
+      saver: knows the last step and the seconds of training so far.
       cache_dir: of extractors; None is `default_cache_dir()`.
     """
 
@@ -115,68 +142,100 @@ class Evaluations(callbacks.AfterStep):
         self,
         run: Path,
         made: dict[str, Any],
-        system: "GANSystem",
-        info: "data_lib.DatasetInfo",
+        request: evaluate.Request,
+        source: ImageSource,
         images_a_step: int,
         saver: callbacks.Checkpoints,
         cache_dir: Path | None = None,
     ):
         super().__init__()
-        self.run, self.made, self.images_a_step, self.saver = run, made, images_a_step, saver
-        self.source = data_source(info, system.resolution)
-        # Refused before any training.
-        self.request = evaluate.check(
-            metrics=made["metrics"],
-            num=made["num"],
-            source=self.source,
-            split=made["split"],
-            num_classes=system.num_classes,
-            resolution=system.resolution,
-            channels=system.channels,
-        )
+        self.run, self.made, self.request, self.source = run, made, request, source
+        self.images_a_step, self.saver = images_a_step, saver
         self.cache_dir = cache_dir or default_cache_dir()
         self.extractor: Extractor | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether a step is to be scored."""
+        return step > 0 and (step % self.made["every"] == 0 or step == self.saver.last)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Scores the checkpoint that the run goes on from, if that was still to be done."""
         super().on_train_begin(logs)
-        scored = {record["step"] for record in history.read(self.run)}
-        if self.start and self.start % self.made["every"] == 0 and self.start not in scored:
-            self.score(self.start)
+        history.restart(self.run, self.start)
+        self.catch_up(self.start)
+
+    def catch_up(self, step: int) -> None:
+        """Scores the model, which stands at `step`, if it is due and was not scored."""
+        if not self.due(step):
+            return
+        for line in history.read(self.run):
+            if line["step"] == step and set(self.made["metrics"]) <= set(line["names"]):
+                self.note_best(line)
+                return
+        self.score(step)
 
     def after(self, step: int, logs: dict[str, Any]) -> None:
         """Scores what is due."""
-        if step % self.made["every"] == 0 or step == self.saver.last:
+        if self.due(step):
             self.score(step)
 
     def score(self, step: int) -> None:
         """Scores the model as it is now and writes it down."""
         paused = time.monotonic()
-        if self.extractor is None:
-            self.extractor = classifier.get_or_train(self.source, self.cache_dir)
-        result = evaluate.evaluate(
-            self.model.sample, self.source, self.extractor, self.request, cache_dir=self.cache_dir
-        )
-        record(self.run, result, step, step * self.images_a_step, self.saver.seconds)
-        metric = self.made["best"]
-        found = history.best(history.read(self.run), metric, bool(METRICS[metric].lower))
+        try:
+            if self.extractor is None:
+                self.extractor = classifier.get_or_train(self.source, self.cache_dir)
+            result = evaluate.evaluate(
+                self.model.sample,
+                self.source,
+                self.extractor,
+                self.request,
+                cache_dir=self.cache_dir,
+            )
+        except (UserError, ValueError, RuntimeError) as error:
+            # Training is worth more than its scores, and a collapse is the monitor's to judge.
+            tqdm.write(f"warning: step {step} is not scored: {error}", file=sys.stderr)
+        else:
+            images = step * self.images_a_step
+            self.note_best(record(self.run, result, step, images, self.saver.seconds))
+        self.saver.clock += time.monotonic() - paused
+
+    def note_best(self, last: dict[str, Any]) -> None:
+        """Writes `RUN/best.json`: the best of the scores taken as the last, of those still there.
+
+        Args:
+          last: line of the history.
+        """
+        metric, how = self.made["best"], passport.identity(last["passport"])
+        there = set(checkpoint.list_steps(self.run / "checkpoints"))
+        alike = [
+            line
+            for line in history.read(self.run)
+            if line["step"] in there and passport.identity(line["passport"]) == how
+        ]
+        found = history.best(alike, metric, bool(METRICS[metric].lower))
         if found is not None:
             best = {"metric": metric, "value": found["scores"][metric], "step": found["step"]}
             aside = self.run / ".best.json"
             aside.write_text(json.dumps(best, indent=1) + "\n")
             aside.rename(self.run / "best.json")
-        self.saver.clock += time.monotonic() - paused
 
 
 def best_step(run: Path) -> list[int]:
     """[step] of the best checkpoint so far; [] where none was scored."""
     path = run / "best.json"
-    return [int(json.loads(path.read_text())["step"])] if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        return [int(json.loads(path.read_text())["step"])]
+    except (ValueError, KeyError, TypeError) as error:
+        print(f"warning: {path} cannot be read ({error!r}): nothing is kept", file=sys.stderr)
+        return []
 
 
 def record(
     run: Path, result: dict[str, Any], step: int, images_seen: int | None, seconds: float | None
-) -> None:
+) -> dict[str, Any]:
     """Adds a result to `RUN/metrics.jsonl` and to TensorBoard as `metrics/NAME`.
 
     Args:
@@ -185,28 +244,27 @@ def record(
       step: of the model.
       images_seen: real images that D has seen until then.
       seconds: of training until then.
+
+    Returns:
+      The line of the history.
+
+    Raises:
+      OSError, tf.errors.OpError: the run folder cannot be written.
     """
     kept = {key: result[key] for key in ("scores", "names", "extractor", "passport")}
-    place = {"step": step, "images_seen": images_seen, "train_seconds": seconds}
-    history.append(run, place | kept)
-    writer = tf.summary.create_file_writer(str(run / "tensorboard"))
-    with writer.as_default(step=step):
-        for name, value in result["scores"].items():
-            tf.summary.scalar(f"metrics/{name}", value)
-    writer.close()
+    line = {"step": step, "images_seen": images_seen, "train_seconds": seconds} | kept
+    history.append(run, line)
+    if (run / "tensorboard").is_dir():
+        writer = tf.summary.create_file_writer(str(run / "tensorboard"))
+        with writer.as_default(step=step):
+            for name, value in result["scores"].items():
+                tf.summary.scalar(f"metrics/{name}", value)
+        writer.close()
+    return line
 
 
-def place(run: Path, values: dict[str, Any], step: int) -> tuple[int | None, float | None]:
-    """(real images seen, seconds of training) at a step of a run.
-
-    Args:
-      run: run folder.
-      values: its config as a dict.
-      step: that has a checkpoint.
-    """
-    train = values.get("train") or {}
-    images = None
-    if "batch_size" in train:
-        images = step * train["batch_size"] * (values.get("optimizer") or {}).get("n_critic", 1)
+def place(run: Path, step: int) -> tuple[int | None, float | None]:
+    """(real images seen, seconds of training) at a step of a run; None where it does not say."""
     folder = checkpoint.path_of(run / "checkpoints", step)
-    return images, checkpoint.seconds(folder) if folder.is_dir() else None
+    found = checkpoint.place(folder) if folder.is_dir() else {}
+    return found.get("images_seen"), found.get("seconds")

@@ -59,7 +59,6 @@ def validate(config: Any, info: "data_lib.DatasetInfo") -> None:
                 f"config.{section}: unknown section.{hint} Known: {', '.join(SECTIONS)}."
             )
     monitor.settings(config.get("monitor"))
-    evaluation.settings(config)
     train, data = config.train, config.data
     positive = ("steps", "batch_size", "steps_per_execution", "checkpoint_every", "log_every")
     for key in (*positive, "sample_every"):
@@ -214,6 +213,7 @@ def train(
     info = data_lib.info(data_dir or config.data.dir)
     validate(config, info)
     run_folder.check(workdir, config, info.fingerprint)
+    evaluation.check(config, info)
     settings = monitor.settings(config.get("monitor"))
     goes_back = monitor.returning(settings)
     if strategy == "multi_worker" and goes_back:
@@ -271,6 +271,9 @@ def _stretch(
     last = config.train.steps
     if start >= last:
         print(f"{workdir}: already at step {start} of {last}; nothing to train", file=sys.stderr)
+        for watcher in _scoring(config, workdir, info, system, None) if chief else ():
+            watcher.set_model(system)
+            watcher.catch_up(start)
         return system
     if (last - start) % config.train.steps_per_execution:
         raise UserError(
@@ -285,7 +288,7 @@ def _stretch(
     if start == 0:
         _first_look(system, config, info, workdir, chief)
     batch, n_critic = config.train.batch_size, system.n_critic
-    seconds = checkpoint.seconds(found)
+    seconds = checkpoint.place(found)["seconds"]
     read = functools.partial(
         data_lib.load,
         info.dir,
@@ -338,6 +341,7 @@ def _watchers(
         chief,
         before=lambda step: [*watch.before_save(step), *evaluation.best_step(workdir)],
         seconds=seconds,
+        images_a_step=images,
     )
     if not chief:
         return [watch, saver]
@@ -345,11 +349,27 @@ def _watchers(
     every = (train.log_every, train.sample_every)
     summaries = callbacks.Summaries(workdir, images, *every, train.steps, watch.scalars)
     watch.listeners += [bar.note, summaries.note]
-    scoring = []
-    made = evaluation.settings(config)
-    if made["every"]:
-        scoring = [evaluation.Evaluations(workdir, made, system, info, images, saver)]
-    return [bar, watch, saver, summaries, *scoring]
+    return [bar, watch, saver, summaries, *_scoring(config, workdir, info, system, saver)]
+
+
+def _scoring(
+    config: Any,
+    workdir: Path,
+    info: "data_lib.DatasetInfo",
+    system: "GANSystem",
+    saver: callbacks.Checkpoints | None,
+) -> list[evaluation.Evaluations]:
+    """The callback that scores, if the config asks for it; `saver` is None without training."""
+    request = evaluation.check(config, info)
+    if request is None:
+        return []
+    train, directory = config.train, workdir / "checkpoints"
+    if saver is None:
+        seconds = checkpoint.place(checkpoint.newest(directory))["seconds"]
+        saver = callbacks.Checkpoints(directory, 1, train.steps, 2, True, seconds=seconds)
+    made, images = evaluation.settings(config), train.batch_size * system.n_critic
+    source = evaluation.data_source(info, config.data.resolution)
+    return [evaluation.Evaluations(workdir, made, request, source, images, saver)]
 
 
 def _first_look(

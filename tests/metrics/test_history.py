@@ -2,7 +2,6 @@
 
 import pytest
 
-from ganpipe.errors import UserError
 from ganpipe.metrics import history
 
 
@@ -23,16 +22,34 @@ def test_lines_come_back_by_step_and_the_later_of_two_wins(tmp_path):
     assert found == [(100, 7.0), (200, 4.0), (200, 6.0)]
 
 
-def test_a_half_written_last_line_is_passed_over_and_a_broken_one_is_named(tmp_path):
+def test_a_half_written_line_is_passed_over_with_a_warning(tmp_path, capsys):
     history.append(tmp_path, record(100, 7.0))
     with (tmp_path / history.FILE).open("a") as file:
         file.write('{"step": 200, "sco')
     assert [r["step"] for r in history.read(tmp_path)] == [100]
-    with (tmp_path / history.FILE).open("a") as file:
-        file.write("\n")
-    history.append(tmp_path, record(300, 7.0))
-    with pytest.raises(UserError, match="metrics.jsonl:2 is not a line"):
-        history.read(tmp_path)
+    for step in (300, 400):
+        history.append(tmp_path, record(step, 7.0))
+    assert [r["step"] for r in history.read(tmp_path)] == [100, 300, 400]
+    assert "metrics.jsonl:2 is passed over" in capsys.readouterr().err
+
+
+def test_scores_of_models_that_are_gone_do_not_count(tmp_path):
+    for step in (100, 200, 300):
+        history.append(tmp_path, record(step, float(step)))
+    history.restart(tmp_path, 300)  # nothing lies above
+    assert len((tmp_path / history.FILE).read_text().splitlines()) == 3
+    history.restart(tmp_path, 100)
+    assert [r["step"] for r in history.read(tmp_path)] == [100]
+    history.append(tmp_path, record(200, 4.0))
+    assert [r["scores"]["frechet"] for r in history.read(tmp_path)] == [100.0, 4.0]
+
+
+def test_another_split_does_not_displace_a_score(tmp_path):
+    history.append(tmp_path, record(100, 7.0))
+    other = record(100, 1.0)
+    other["passport"] |= {"split": "train"}
+    history.append(tmp_path, other)
+    assert [r["scores"]["frechet"] for r in history.read(tmp_path)] == [7.0, 1.0]
 
 
 def test_nan_is_refused(tmp_path):
