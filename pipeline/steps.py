@@ -58,6 +58,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "evaluator": (
         "pipeline/components/evaluator.py",
         "ganpipe/cli/eval.py",
+        "ganpipe/cli/output.py",
         "ganpipe/train/evaluation.py",
         "ganpipe/metrics",
     ),

@@ -237,7 +237,7 @@ def main(arguments: list[str]) -> None:
 
     import ganpipe
     from ganpipe import data
-    from ganpipe.cli.eval import write_json
+    from ganpipe.cli.output import write_json
     from ganpipe.defence import classifiers, experiment, store
     from ganpipe.ops import images as image_ops
     from ganpipe.train import callbacks

@@ -21,7 +21,6 @@ import functools
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from ganpipe.cli import app
+from ganpipe.cli import app, output
 from ganpipe.errors import UserError
 
 DEFAULT_METRICS = ("frechet", "kernel", "label_accuracy")
@@ -301,47 +300,6 @@ def record_run(run: Path, result: dict[str, Any]) -> None:
         print(f"warning: {run}/metrics.jsonl is not written: {error}", file=sys.stderr)
 
 
-def table(result: dict[str, Any]) -> str:
-    """The scores as text, each with the extractor's name and hash."""
-    extractor = result["extractor"]
-    ruler = f"{extractor['name']} {extractor['hash'][:12]}"
-    spread = result["scores"].get("kernel_std")
-    rows = [("score", "value", "extractor")]
-    for metric, name in result["names"].items():
-        value = f"{result['scores'][metric]:.6g}"
-        if metric == "kernel":
-            value += f" (spread {spread:.2g})"
-        rows.append((name, value, ruler))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    counts = result["passport"]["counts"]
-    note = f"{counts['generated']} generated images"
-    if "reference" in counts:
-        note += f" against {counts['reference']} real ones"
-    note += f" ({result['passport']['data']['name']}, split {result['passport']['split']})"
-    if extractor.get("test_accuracy") is not None:
-        note += f"; the extractor's own test accuracy is {extractor['test_accuracy']:.4f}"
-    return "\n".join([*lines, note])
-
-
-def write_json(path: str | os.PathLike, values: dict[str, Any]) -> None:
-    """Writes JSON beside its place and renames it there."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(values, file, indent=1, allow_nan=False)
-            file.write("\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def _run_record(run: Path) -> dict[str, Any]:
     """config.json of a run folder."""
     path = run / "config.json"
@@ -357,22 +315,12 @@ def _run_record(run: Path) -> dict[str, Any]:
     return record
 
 
-def _catalogue(metrics: bool) -> str:
-    """What --metrics=help or --extractor=help prints."""
-    from ganpipe.metrics import choice, suite
-
-    lines = {name: metric.summary for name, metric in suite.METRICS.items()}
-    shown = lines if metrics else choice.SUMMARIES
-    width = max(map(len, shown))
-    return "\n".join(f"{name:{width}}  {line}" for name, line in shown.items())
-
-
 def main(arguments: list[str]) -> None:
     """Entry point."""
     if arguments:
         raise UserError(f"unexpected argument(s): {' '.join(arguments)}")
     if "help" in FLAGS.metrics or FLAGS.extractor == "help":
-        print(_catalogue("help" in FLAGS.metrics))
+        print(output.catalogue("help" in FLAGS.metrics))
         return
     given = [name for name in ("run", "npz", "images") if FLAGS[name].value]
     if len(given) != 1:
@@ -405,8 +353,8 @@ def main(arguments: list[str]) -> None:
         result = evaluate_folder(FLAGS.images, num=FLAGS.num, **common)
     else:
         result = evaluate_npz(FLAGS.npz, num=FLAGS.num, **common)
-    write_json(out, result)
-    print(table(result))
+    output.write_json(out, result)
+    print(output.table(result))
     if FLAGS.run:
         record_run(Path(FLAGS.run), result)
     print(f"scores: {out}")

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from ganpipe.cli import app
+from ganpipe.cli import app, output
 from ganpipe.cli import eval as command
 from ganpipe.data.manifest import DatasetInfo
 
@@ -60,7 +60,8 @@ def stage(tmp_path, monkeypatch):
         assert (resolution, how["shuffle"]) == (8, how["repeat"])
         return inside.batches(split, batch_size, seed if how["repeat"] else None)
 
-    importlib.import_module("ganpipe.metrics.classifier")  # reads the name before it is replaced
+    for module in ("classifier", "evaluate"):  # these read the name before it is replaced
+        importlib.import_module(f"ganpipe.metrics.{module}")
     settings = smallcnn.TrainingSettings
     monkeypatch.setattr(data, "info", lambda folder: info, raising=False)
     monkeypatch.setattr(data, "load", load, raising=False)
@@ -221,6 +222,6 @@ def test_out_is_checked_first(stage, capsys):
 def test_failed_write_leaves_nothing(tmp_path):
     (tmp_path / "m.json").write_text("old")
     with pytest.raises(ValueError, match="JSON"):
-        command.write_json(tmp_path / "m.json", {"score": float("nan")})
+        output.write_json(tmp_path / "m.json", {"score": float("nan")})
     assert (tmp_path / "m.json").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["m.json"]
