@@ -45,7 +45,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.penalties = config_lib.penalties()
     config.tips = config_lib.tips()
-    config.monitor = config_lib.monitor()
+    # D's weights start tiny and move by four times their length in the first 250 steps.
+    config.monitor = config_lib.monitor(moved_most=10.0)
     config.evaluate = config_lib.evaluate()
 
     config.train = ml_collections.ConfigDict()
