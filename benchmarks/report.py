@@ -43,8 +43,8 @@ def classic() -> str:
             "images. Mean over seeds, then each seed."
         )
         parts.append("")
-        parts.append("| system | Frechet distance | seeds | minutes a run, on one core |")
-        parts.append("| --- | --- | --- | --- |")
+        parts.append("| system | Frechet distance | seeds |")
+        parts.append("| --- | --- | --- |")
         means = {
             name: statistics.mean(r["frechet"] for r in seeds.values())
             for name, seeds in rows.items()
@@ -52,9 +52,8 @@ def classic() -> str:
         for name in sorted(rows, key=means.get):
             seeds = rows[name]
             each = ", ".join(f"{seeds[s]['frechet']:.2f}" for s in sorted(seeds))
-            minutes = statistics.median(r["seconds"] for r in seeds.values()) / 60
             listed = ", ".join(map(str, sorted(seeds)))
-            parts.append(f"| {name} | **{means[name]:.2f}** ({each}) | {listed} | {minutes:.0f} |")
+            parts.append(f"| {name} | **{means[name]:.2f}** ({each}) | {listed} |")
         parts.append("")
     return "\n".join(parts).rstrip()
 

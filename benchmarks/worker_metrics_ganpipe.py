@@ -1,8 +1,11 @@
 """ganpipe's side of `metrics.py`; obeys it through stdin and stdout.
 
-python worker_metrics_ganpipe.py TASK SIZES_JSON
+    python worker_metrics_ganpipe.py TASK:VARIANT SIZES_JSON
+
+The variant is a precision for the task `kernel` and is empty for the others.
 """
 
+import functools
 import json
 import sys
 
@@ -15,14 +18,14 @@ def frechet_distance(fake, real, sizes):
     return [frechet.frechet_from_features(fake, real)]
 
 
-def kernel_distance(fake, real, sizes):
+def kernel_distance(fake, real, sizes, precision):
     found = kernel.kernel_distance(
         fake,
         real,
         subsets=sizes["subsets"],
         subset_size=sizes["subset_size"],
         seed=metrics_tasks.SUBSET_SEED,
-        precision="float32",
+        precision=precision,
     )
     return [found.mean, found.std]
 
@@ -33,6 +36,12 @@ def prdc(fake, real, sizes):
 
 
 if __name__ == "__main__":
-    functions = {"frechet": frechet_distance, "kernel": kernel_distance, "prdc": prdc}
+    functions = {
+        "frechet:": frechet_distance,
+        "frechet-ill:": frechet_distance,
+        "kernel:float64": functools.partial(kernel_distance, precision="float64"),
+        "kernel:float32": functools.partial(kernel_distance, precision="float32"),
+        "prdc:": prdc,
+    }
     task = sys.argv[1]
-    metrics_tasks.serve(functions[task], task, json.loads(sys.argv[2]))
+    metrics_tasks.serve(functions[task], task.partition(":")[0], json.loads(sys.argv[2]))

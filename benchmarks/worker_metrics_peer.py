@@ -77,6 +77,8 @@ if __name__ == "__main__":
     functions = {
         "frechet:pytorch-fid": frechet_pytorch_fid,
         "frechet:torch-fidelity": frechet_torch_fidelity,
+        "frechet-ill:pytorch-fid": frechet_pytorch_fid,
+        "frechet-ill:torch-fidelity": frechet_torch_fidelity,
         "kernel:torch-fidelity": kernel_torch_fidelity,
         "prdc:prdc": prdc_prdc,
     }

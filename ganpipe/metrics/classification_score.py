@@ -122,7 +122,12 @@ def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
       logits: (N, K) real.
       labels: (N,) integers.
       k: how many may be larger.
+
+    Raises:
+      ValueError: a logit is NaN or infinite; nothing is larger than NaN, which would be a hit.
     """
+    if not np.isfinite(logits).all():
+        raise ValueError("logits hold NaN or infinity: the classifier is broken")
     own = np.take_along_axis(logits, np.asarray(labels)[:, None], axis=1)
     others_ahead = (logits >= own).sum(axis=1) - 1
     return float((others_ahead < k).mean())

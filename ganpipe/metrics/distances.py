@@ -5,8 +5,14 @@ training images, pixels, codes. |x|^2 + |y|^2 - 2 x.y by a matrix product is fas
 same pair differently from call to call. So the product, in float32, only decides what is clear by a
 rigorous error bound; the pairs left over (next to none) are decided by sums of squared differences
 in float64, which depend on the two rows alone: equal pairs give equal bits, copies give 0.
+
+Tight clusters far apart (a collapsed generator) leave many pairs over, for against the frame of all
+rows float32 cannot tell them apart. Such blocks are first thinned out by a product in float64, and
+of pairs of identical rows one is computed.
 """
 
+import functools
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +26,7 @@ _BLOCK_VALUES = 2**20
 # Values of the rows that are subtracted in one go.
 _DIRECT_VALUES = 2**20
 
-# More candidates than this share of a block are first thinned out by a lower bound.
+# More candidates than this share of a block, or of a row, are first thinned out by tighter bounds.
 _DENSE = 0.02
 
 
@@ -170,14 +176,76 @@ class Scan:
         if np.count_nonzero(unclear) > _DENSE * unclear.size:
             clear = block + spread < self.limits(rows, own, -1)
             unclear &= ~clear
+            if len(dense := _dense_rows(unclear)):
+                low, high = self.bounds(dense + rows.start)
+                limit = squares if by_column else squares[dense, None]
+                sure = unclear[dense] & (high < limit)
+                clear[dense] |= sure
+                unclear[dense] &= ~sure & (low <= limit)
         i, j = _nonzero(unclear)
-        exact, square = direct(self.x, i + rows.start, self.y, j), squares[j if by_column else i]
+        exact, square = self.exact(i + rows.start, j), squares[j if by_column else i]
         inside = exact < square if strict else exact <= square
         i, j = i[inside], j[inside]
         if clear is None:
             return i, j
         more_i, more_j = _nonzero(clear)
         return np.concatenate([i, more_i]), np.concatenate([j, more_j])
+
+    def bounds(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(B, m) float64 lower and upper bounds of what `direct` gives for some rows of x.
+
+        By a product in float64: as costly as a block of the scan, and nine digits tighter.
+
+        Args:
+          rows: (B,) numbers of rows.
+        """
+        left = (self.x[rows] - self.frame.origin) / self.frame.unit
+        left_norms = np.einsum("nd,nd->n", left, left)[:, None]
+        # |fl(x.y) - x.y|, the norms, moving the rows, and the rounding of `direct` itself: together
+        # (4 d + 40) u (|x|^2 + |y|^2), u = eps / 2.
+        slack = 4 * (left.shape[1] + 16) * np.finfo(np.float64).eps
+        low, high = np.empty((2, len(rows), len(self.y)))
+        for part in blocks(len(self.y), left.shape[1]):
+            right = (self.y[part] - self.frame.origin) / self.frame.unit
+            norms = left_norms + np.einsum("nd,nd->n", right, right)
+            product = left @ right.T
+            product *= -2
+            product += norms
+            norms *= slack
+            norms += 1e-300  # Below it float64 has no relative precision.
+            np.subtract(product, norms, out=low[:, part])
+            np.add(product, norms, out=high[:, part])
+        low *= self.frame.unit**2
+        high *= self.frame.unit**2
+        return low, high
+
+    @functools.cached_property
+    def _firsts(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """For each row of x and of y the first identical row; None where all rows differ."""
+        x = _first_copies(self.x)
+        y = x if self.y is self.x else _first_copies(self.y)
+        return None if all((f == np.arange(len(f))).all() for f in (x, y)) else (x, y)
+
+    def exact(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """(P,) what `direct` gives for the pairs x[i], y[j]; one for all pairs alike."""
+        if len(i) <= len(self.x) + len(self.y) or self._firsts is None:
+            return direct(self.x, i, self.y, j)
+        first_x, first_y = self._firsts
+        pairs, place = np.unique(first_x[i] * len(self.y) + first_y[j], return_inverse=True)
+        i, j = np.divmod(pairs, len(self.y))
+        return direct(self.x, i, self.y, j)[place]
+
+
+def _first_copies(x: np.ndarray) -> np.ndarray:
+    """(n,) for each row the first row of the same bits."""
+    seen: dict[bytes, int] = {}
+    digests = (hashlib.sha256(row.tobytes()).digest() for row in x)
+    return np.array([seen.setdefault(digest, i) for i, digest in enumerate(digests)])
+
+
+def _dense_rows(mask: np.ndarray) -> np.ndarray:
+    """Rows of a mask with more than few entries set."""
+    return np.flatnonzero(np.count_nonzero(mask, axis=1) > _DENSE * mask.shape[1])
 
 
 def _nonzero(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -195,16 +263,13 @@ def _upper_bounds(block: np.ndarray, k: int) -> np.ndarray:
     return np.partition(least, k - 1, axis=1)[:, k - 1]
 
 
-def nearest(
-    x: np.ndarray, y: np.ndarray | None = None, *, k: int, frame: Frame | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def nearest(x: np.ndarray, y: np.ndarray | None = None, *, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of y to each row of x, exactly, nearest first; ties to the lower index.
 
     Args:
       x: (n, d) features.
       y: (m, d) features; None means x itself, and then no row is its own neighbour.
       k: neighbours, from 1 to m (m - 1 for x itself).
-      frame: of both sets; None makes one.
 
     Returns:
       (n, k) float64 squared distances and (n, k) int64 rows of y.
@@ -216,7 +281,7 @@ def nearest(
     y = x if alone else y
     if not 1 <= k <= len(y) - alone:
         raise ValueError(f"k is {k}, expected 1 to {len(y) - alone}")
-    scan = Scan(x, y, frame or Frame.around(x, y))
+    scan = Scan(x, y, Frame.around(x, y))
     squares, indices = np.empty((len(x), k)), np.empty((len(x), k), np.int64)
     for rows, block in scan:
         count = len(block)
@@ -225,8 +290,13 @@ def nearest(
         # A lower bound L of a squared distance D has D <= L + 2 slack (|x|^2 + |y|^2).
         bounds = _upper_bounds(block + scan._spread, k) + scan._x_norms[rows]
         bounds = (bounds + 4 * scan.slack * scan._x_norms[rows] + 1e-30) * scan.frame.unit**2
-        i, j = _nonzero(block <= scan.limits(rows, np.maximum(bounds, 0)))
-        exact = direct(x, i + rows.start, y, j)
+        candidates = block <= scan.limits(rows, np.maximum(bounds, 0))
+        if len(dense := _dense_rows(candidates)):
+            low, high = scan.bounds(dense + rows.start)
+            high[~candidates[dense]] = np.inf
+            candidates[dense] &= low <= np.partition(high, k - 1, axis=1)[:, k - 1 : k]
+        i, j = _nonzero(candidates)
+        exact = scan.exact(i + rows.start, j)
         order = np.lexsort((j, exact, i))
         first = np.searchsorted(i, np.arange(count))[:, None] + np.arange(k)
         squares[rows], indices[rows] = exact[order][first], j[order][first]

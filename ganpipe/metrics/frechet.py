@@ -15,9 +15,13 @@ The trace term needs no matrix square root. Two exact ways:
   A1^T A2. Factors of rank-deficient covariances are simply thinner, so no `eps` has to be added to
   a diagonal and no noise eigenvalue adds its square root.
 
-The first is several times faster but squares the spectrum: an eigenvalue q has the rounding error
-e = eps |C1| |C2|, so its root has e / (2 sqrt q), or sqrt e where q is below e. The sum of these
-is known once the eigenvalues are; where it exceeds 1e-11 of the traces the second way is taken.
+The first takes half the time but squares the spectrum: an eigenvalue q has a rounding error of
+about e = eps |C1| |C2| (spectral norms), so its root has e / (2 sqrt q), or sqrt e where q is below
+e. The signs of these being random, their root of the sum of squares is an upper estimate of the
+error: measured errors are at most 0.31 of it (features graded by variance in rising order; 1e-2 and
+less in a random basis; d 256 and 512, conditions 1e-1 to 1e-12). It is known once the eigenvalues
+are; where it exceeds 1e-11 of the traces the second way is taken, with Cholesky factors where it
+can. Its errors stay near 1e-16 of the traces, whatever the condition.
 
 Two identical sets give 0 up to rounding (about -1e-13); negatives are reported as they are.
 """
@@ -26,6 +30,9 @@ import numpy as np
 
 # Accepted error of the trace term by Cholesky, relative to tr C1 + tr C2 (see above).
 _ACCEPTED = 1e-11
+
+# Steps of power iteration for a norm that only has to be right within some per cent.
+_NORM_STEPS = 8
 
 # Columns of a triangular factor that are multiplied in one go.
 _BLOCK_COLUMNS = 128
@@ -183,23 +190,49 @@ def _lower_congruence(L: np.ndarray, C: np.ndarray) -> np.ndarray:
     return product
 
 
-def _cross_trace_by_cholesky(C1: np.ndarray, C2: np.ndarray) -> float | None:
-    """tr (C1 C2)^(1/2) by Cholesky of C1, or None where its rounding error would show."""
+def _spectral_norm(C: np.ndarray) -> float:
+    """|C| of a covariance by a few steps of power iteration: from below, within some per cent."""
+    x = np.abs(C).sum(axis=1)
+    norm = 0.0
+    for _ in range(_NORM_STEPS):
+        length = float(np.linalg.norm(x))
+        if not length:
+            return 0.0
+        x = C @ (x / length)
+        norm = float(np.linalg.norm(x))
+    return norm
+
+
+def _cholesky(cov: np.ndarray) -> np.ndarray | None:
+    """The Cholesky factor, or None of a matrix that is numerically singular."""
     try:
-        L = np.linalg.cholesky(C1)
+        L = np.linalg.cholesky(cov)
     except np.linalg.LinAlgError:
         return None
-    eps, d = np.finfo(np.float64).eps, len(C1)
     pivots = np.diagonal(L) ** 2
-    if pivots.min() <= d * eps * pivots.max():
-        return None  # Numerically singular: known before the costly part.
-    values = np.linalg.eigvalsh(_lower_congruence(L, C2), UPLO="L")
-    error = eps * np.abs(C1).sum(1).max() * np.abs(C2).sum(1).max()  # of one eigenvalue
-    if values[0] < -d * error:
-        return None  # C2 may be no covariance: the other way tells.
+    return None if pivots.min() <= len(cov) * np.finfo(np.float64).eps * pivots.max() else L
+
+
+def _cross_trace_by_cholesky(
+    C1: np.ndarray, C2: np.ndarray, L1: np.ndarray, L2: np.ndarray
+) -> float | None:
+    """tr (C1 C2)^(1/2) by eigenvalues of L1^T C2 L1, or None where its rounding error would show.
+
+    L1 and L2 are the Cholesky factors of C1 and C2.
+    """
+    eps, d = np.finfo(np.float64).eps, len(C1)
+    error = eps * _spectral_norm(C1) * _spectral_norm(C2)  # of one eigenvalue
+    accepted = _ACCEPTED * (np.trace(C1) + np.trace(C2))
+    # The pivots give the product of the eigenvalues. Of all spectra with this product that of equal
+    # eigenvalues has the least error; where that is too large the costly part is spared.
+    mean_log = 2 * np.mean(np.log(np.diagonal(L1)) + np.log(np.diagonal(L2)))
+    if np.sqrt(d) * error > accepted * 2 * np.exp(mean_log / 2):
+        return None
+    values = np.linalg.eigvalsh(_lower_congruence(L1, C2), UPLO="L")
     roots = np.sqrt(np.maximum(values, 0))
-    bound = np.sum(error / np.maximum(2 * roots, np.sqrt(error)))
-    return float(roots.sum()) if bound <= _ACCEPTED * (np.trace(C1) + np.trace(C2)) else None
+    of_roots = error / np.maximum(2 * roots, np.sqrt(error)) if error else 0 * roots
+    estimate = np.sqrt(np.sum(of_roots**2))
+    return float(roots.sum()) if estimate <= accepted else None
 
 
 def frechet_distance(mu1: np.ndarray, cov1: np.ndarray, mu2: np.ndarray, cov2: np.ndarray) -> float:
@@ -223,9 +256,12 @@ def frechet_distance(mu1: np.ndarray, cov1: np.ndarray, mu2: np.ndarray, cov2: n
             f"shapes do not fit: means {mu1.shape} and {mu2.shape}, "
             f"covariances {cov1.shape} and {cov2.shape}"
         )
-    cross = _cross_trace_by_cholesky(cov1, cov2)
+    L1, L2 = _cholesky(cov1), _cholesky(cov2)
+    both = L1 is not None and L2 is not None
+    cross = _cross_trace_by_cholesky(cov1, cov2, L1, L2) if both else None
     if cross is None:
-        cross = _cross_trace(covariance_factor(cov1), covariance_factor(cov2))
+        A1, A2 = (covariance_factor(c) if f is None else f for c, f in ((cov1, L1), (cov2, L2)))
+        cross = _cross_trace(A1, A2)
     return float(np.sum((mu1 - mu2) ** 2) + np.trace(cov1) + np.trace(cov2) - 2 * cross)
 
 
@@ -281,13 +317,8 @@ def _any_factor(cov: np.ndarray) -> np.ndarray:
 
     The spectrum is not squared on this way, so the pivots alone decide.
     """
-    try:
-        L = np.linalg.cholesky(cov)
-    except np.linalg.LinAlgError:
-        return covariance_factor(cov)
-    pivots = np.diagonal(L) ** 2
-    singular = pivots.min() <= len(cov) * np.finfo(np.float64).eps * pivots.max()
-    return covariance_factor(cov) if singular else L
+    L = _cholesky(cov)
+    return covariance_factor(cov) if L is None else L
 
 
 def frechet_from_features(features1: np.ndarray, features2: np.ndarray, *, ddof: int = 1) -> float:

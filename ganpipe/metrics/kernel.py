@@ -72,6 +72,23 @@ def _kernel_block(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return cube
 
 
+def _block_starts(x: np.ndarray) -> range:
+    return range(0, len(x), _BLOCK_ROWS)
+
+
+def _require_finite(x: np.ndarray, precision: str) -> None:
+    """ValueError for what is not finite in the precision that is computed in."""
+    for i in _block_starts(x):
+        if not np.isfinite(np.asarray(x[i : i + _BLOCK_ROWS], precision)).all():
+            raise ValueError("features hold NaN or infinity: the images or extractor are broken")
+
+
+def _as_real(x: np.ndarray) -> np.ndarray:
+    """float32 and float64 as they are; anything else, where cubes would wrap, as float64."""
+    x = np.asarray(x)
+    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
+
+
 def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:
     """Sum of k over all pairs of rows of x (n, d) and y (m, d), in blocks of flat memory."""
     total = 0.0
@@ -92,17 +109,18 @@ def _subset_sums(
 ) -> np.ndarray:
     """(S,) sums of k - offset over the pairs of every subset; in_x (S, n), in_y (S, m) hold 0, 1.
 
-    Each kernel value is computed once although it occurs in many subsets. Within one set and one
-    draw only the blocks on and below the diagonal are formed.
+    Each kernel value is computed once although it occurs in many subsets, in the dtype of in_x.
+    Within one set and one draw only the blocks on and below the diagonal are formed.
     """
-    sums = np.zeros(len(in_x))
+    sums, dtype = np.zeros(len(in_x)), in_x.dtype
     # The same set on both sides, but drawn twice, is not symmetric.
     symmetric = y is x and in_y is in_x
     for i in range(0, len(x), _BLOCK_ROWS):
         rows = slice(i, i + _BLOCK_ROWS)
         for j in range(0, i + 1 if symmetric else len(y), _BLOCK_ROWS):
             columns = slice(j, j + _BLOCK_ROWS)
-            block = _kernel_block(x[rows], y[columns])
+            # Converted block by block: a second copy of a whole set would not be flat memory.
+            block = _kernel_block(np.asarray(x[rows], dtype), np.asarray(y[columns], dtype))
             block -= offset
             part = np.einsum("sn,sn->s", in_x[:, rows] @ block, in_y[:, columns], dtype=np.float64)
             sums += 2 * part if symmetric and j < i else part
@@ -110,24 +128,29 @@ def _subset_sums(
 
 
 def _mmd2_by_shared_gram(
-    fake: np.ndarray, real: np.ndarray, draws: list[tuple[np.ndarray, np.ndarray]]
+    fake: np.ndarray,
+    real: np.ndarray,
+    draws: list[tuple[np.ndarray, np.ndarray]],
+    precision: str = "float64",
 ) -> np.ndarray:
-    """(S,) unbiased MMD^2 of every subset, each kernel value computed once.
+    """(S,) unbiased MMD^2 of every subset, each kernel value computed once in that precision.
 
     A constant taken off the kernel cancels in MMD^2: each of the three means loses it once. With
     the mean of real pairs taken off, what is summed is small, and so is its rounding in float32.
     """
-    some = real[:_BLOCK_ROWS]
-    offset = np.mean(_kernel_block(some, some), dtype=np.float64).astype(fake.dtype)
-    in_fake = np.zeros((len(draws), len(fake)), fake.dtype)
-    in_real = np.zeros((len(draws), len(real)), real.dtype)
+    some = np.asarray(real[:_BLOCK_ROWS], precision)
+    offset = np.mean(_kernel_block(some, some), dtype=np.float64).astype(precision)
+    in_fake = np.zeros((len(draws), len(fake)), precision)
+    in_real = np.zeros((len(draws), len(real)), precision)
     for s, (i, j) in enumerate(draws):
         in_fake[s, i] = 1
         in_real[s, j] = 1
     size = len(draws[0][0])
     within = 0
     for x, in_x in ((fake, in_fake), (real, in_real)):
-        own = _kernel_diagonal(x).astype(np.float64) - np.float64(offset)
+        parts = (np.asarray(x[i : i + _BLOCK_ROWS], precision) for i in _block_starts(x))
+        diagonal = np.concatenate([_kernel_diagonal(part) for part in parts])
+        own = diagonal.astype(np.float64) - np.float64(offset)
         within = within + _subset_sums(x, x, in_x, in_x, offset) - in_x @ own
     across = _subset_sums(fake, real, in_fake, in_real, offset)
     return within / (size * (size - 1)) - 2 * across / size**2
@@ -142,12 +165,13 @@ def mmd2_unbiased(x: np.ndarray, y: np.ndarray) -> float:
 
     Returns:
       (sum_{i!=j} k(x_i, x_j)) / (n (n-1)) + (sum_{i!=j} k(y_i, y_j)) / (m (m-1))
-      - 2 sum_{ij} k(x_i, y_j) / (n m), computed in the dtype of the features, summed in float64.
+      - 2 sum_{ij} k(x_i, y_j) / (n m), computed in float32 or float64 as the features are (in
+      float64 for any other dtype), summed in float64.
 
     Raises:
       ValueError: shapes that do not fit or fewer than two rows.
     """
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = _as_real(x), _as_real(y)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"feature sets of shapes {x.shape} and {y.shape} cannot be compared")
     n, m = len(x), len(y)
@@ -156,6 +180,10 @@ def mmd2_unbiased(x: np.ndarray, y: np.ndarray) -> float:
     within_x = (_kernel_sum(x, x) - _kernel_diagonal(x).sum(dtype=np.float64)) / (n * (n - 1))
     within_y = (_kernel_sum(y, y) - _kernel_diagonal(y).sum(dtype=np.float64)) / (m * (m - 1))
     return within_x + within_y - 2 * _kernel_sum(x, y) / (n * m)
+
+
+def _mmd2_of(x: np.ndarray, y: np.ndarray, precision: str) -> float:
+    return mmd2_unbiased(np.asarray(x, precision), np.asarray(y, precision))
 
 
 def kernel_distance(
@@ -185,11 +213,11 @@ def kernel_distance(
     """
     if precision not in ("float64", "float32"):
         raise ValueError(f"precision is {precision!r}, expected 'float64' or 'float32'")
-    fake, real = np.asarray(fake, precision), np.asarray(real, precision)
+    fake, real = np.asarray(fake), np.asarray(real)
     if fake.ndim != 2 or real.ndim != 2 or fake.shape[1] != real.shape[1]:
         raise ValueError(f"feature sets of shapes {fake.shape} and {real.shape} cannot be compared")
-    if not (np.isfinite(fake).all() and np.isfinite(real).all()):
-        raise ValueError("features hold NaN or infinity: the images or extractor are broken")
+    _require_finite(fake, precision)
+    _require_finite(real, precision)
     smallest = min(len(fake), len(real))
     size = min(smallest, MAX_SUBSET_SIZE) if subset_size is None else int(subset_size)
     if subsets < 1:
@@ -207,9 +235,9 @@ def kernel_distance(
     ]
     n, m = len(fake), len(real)
     if (n * n + m * m) / 2 + n * m < 3 * subsets * size * size:
-        values = _mmd2_by_shared_gram(fake, real, draws)
+        values = _mmd2_by_shared_gram(fake, real, draws, precision)
     else:
-        values = np.array([mmd2_unbiased(fake[i], real[j]) for i, j in draws])
+        values = np.array([_mmd2_of(fake[i], real[j], precision) for i, j in draws])
     return KernelDistance(float(values.mean()), float(values.std()), subsets, size, seed)
 
 
@@ -230,11 +258,11 @@ def block_kernel_distance(
       UserError: a block would have fewer than two rows of one set.
       ValueError: shapes that do not fit, values that are not finite.
     """
-    fake, real = np.asarray(fake, np.float64), np.asarray(real, np.float64)
+    fake, real = np.asarray(fake), np.asarray(real)
     if fake.ndim != 2 or real.ndim != 2 or fake.shape[1] != real.shape[1]:
         raise ValueError(f"feature sets of shapes {fake.shape} and {real.shape} cannot be compared")
-    if not (np.isfinite(fake).all() and np.isfinite(real).all()):
-        raise ValueError("features hold NaN or infinity: the images or extractor are broken")
+    _require_finite(fake, "float64")
+    _require_finite(real, "float64")
     if max_block_size < 2:
         raise UserError(f"max_block_size={max_block_size}: a block needs at least 2 rows")
     blocks = max(1, -(-max(len(fake), len(real)) // max_block_size))
@@ -246,7 +274,7 @@ def block_kernel_distance(
         )
     bounds = [_block_bounds(len(x), blocks) for x in (fake, real)]
     values = np.array(
-        [mmd2_unbiased(fake[i:j], real[k:m]) for (i, j), (k, m) in zip(*bounds, strict=True)]
+        [_mmd2_of(fake[i:j], real[k:m], "float64") for (i, j), (k, m) in zip(*bounds, strict=True)]
     )
     error = float(np.sqrt(values.var(ddof=1) / blocks)) if blocks > 1 else float("nan")
     return BlockKernelDistance(float(values.mean()), error, blocks)

@@ -89,9 +89,9 @@ def neighbour_scores(
       ValueError: shapes that do not fit.
     """
     fake, real = _checked(fake, real, k)
+    # Each set in a frame of its own: fakes of tiny spread are not told apart in that of the reals.
+    real_radii, fake_radii = squared_radii(real, k), squared_radii(fake, k)
     frame = distances.Frame.around(real, fake)
-    real_radii = distances.nearest(real, k=k, frame=frame)[0][:, -1]
-    fake_radii = distances.nearest(fake, k=k, frame=frame)[0][:, -1]
     around_fake = np.zeros(len(fake), np.int64)  # real balls around each fake
     covered, recalled = np.zeros(len(real), bool), np.zeros(len(real), bool)
     for rows, block in (scan := distances.Scan(real, fake, frame)):

@@ -95,7 +95,8 @@ def gaussian_mmd(fake: np.ndarray, real: np.ndarray, *, sigma: float = 1.0) -> f
         raise UserError(f"sigma is {sigma}, expected a positive number")
     # The mean over all pairs is twice the total variance.
     spread = 2 * float(real.var(axis=0, dtype=np.float64).sum())
-    if spread == 0:
+    # Rounding gives equal values a variance: the mean of ten times 0.1 is not 0.1.
+    if spread == 0 or (real == real[0]).all():
         raise UserError(
             f"the {len(real)} real features are all alike, so the kernel has no width: use more or "
             "other images, or another extractor"

@@ -89,6 +89,13 @@ def test_top_k_counts_a_tie_against_the_row():
     assert cas.top_k_accuracy(logits, labels, 4) == 1
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_top_k_refuses_logits_that_are_not_finite(value):
+    logits = np.array([[5.0, 4, 3, 2], [value, 4, 3, 2]])
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        cas.top_k_accuracy(logits, np.array([0, 0]), 1)
+
+
 def test_unbalanced_fakes_are_refused_before_training():
     fake = squares(40, 7, [0] * 20 + [1] * 15 + [2] * 5)
     with pytest.raises(UserError, match="5 of class 2 and 20 of class 0"):

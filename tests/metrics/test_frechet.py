@@ -157,10 +157,18 @@ def known(d, condition, seed=0):
     return (q * a) @ q.T, (q * b) @ q.T, np.sqrt(a * b).sum()
 
 
+def by_cholesky(c1, c2):
+    """The trace by the faster way, or None where it is not taken."""
+    factors = frechet._cholesky(c1), frechet._cholesky(c2)
+    if any(f is None for f in factors):
+        return None
+    return frechet._cross_trace_by_cholesky(c1, c2, *factors)
+
+
 @pytest.mark.parametrize(("condition", "direct"), [(1e-2, True), (1e-15, False)])
 def test_cholesky_is_taken_only_where_its_error_is_known_to_be_small(condition, direct):
     c1, c2, expected = known(150, condition)
-    found = frechet._cross_trace_by_cholesky(c1, c2)
+    found = by_cholesky(c1, c2)
     assert (found is not None) == direct
     if direct:
         assert found == pytest.approx(expected, rel=1e-12)
@@ -174,9 +182,71 @@ def test_cholesky_is_taken_only_where_its_error_is_known_to_be_small(condition, 
 @pytest.mark.parametrize("condition", 10.0 ** np.arange(-14, 0, 2))
 def test_an_accepted_value_keeps_its_promise(condition):
     c1, c2, expected = known(100, condition, seed=1)
-    found = frechet._cross_trace_by_cholesky(c1, c2)
+    found = by_cholesky(c1, c2)
     if found is not None:
         assert abs(found - expected) <= 1e-11 * (np.trace(c1) + np.trace(c2))
+
+
+def power_law(kind, condition, d=512):
+    """Two covariances with eigenvalues i^-a and the trace of the root of their product."""
+    rng = np.random.RandomState(7)
+    a = np.arange(1, d + 1.0) ** (np.log(condition) / np.log(d))
+    if kind == "graded":  # in rising order of variance: the hardest for the eigenvalue solver
+        factors = []
+        for _ in range(2):
+            x = np.linalg.qr(rng.standard_normal((2 * d, d)) / np.sqrt(2 * d) + np.eye(2 * d, d))[1]
+            factors.append(np.sqrt(a[::-1])[:, None] * x.T)
+    else:
+        q = np.linalg.qr(rng.standard_normal((d, d)))[0]
+        other = q if kind == "common basis" else np.linalg.qr(rng.standard_normal((d, d)))[0]
+        factors = [q * np.sqrt(a), other * np.sqrt(a)]
+    expected = np.linalg.svd(factors[0].T @ factors[1], compute_uv=False).sum()
+    return *(f @ f.T for f in factors), expected
+
+
+CONDITIONS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "accepted"), [("common basis", 2), ("two bases", 2), ("graded", 1)]
+)
+def test_power_laws_are_exact_both_ways_and_the_mild_ones_fast(kind, accepted):
+    taken = []
+    for condition in CONDITIONS:
+        c1, c2, expected = power_law(kind, condition)
+        found, traces = by_cholesky(c1, c2), np.trace(c1) + np.trace(c2)
+        taken.append(found is not None)
+        if found is not None:
+            assert abs(found - expected) <= 1e-11 * traces
+        slow = frechet._cross_trace(frechet._any_factor(c1), frechet._any_factor(c2))
+        # 16 digits of a matrix do not hold its least eigenvalues to 16.
+        assert abs(slow - expected) <= 1e-13 * traces
+    assert all(taken[:accepted]), "milder conditions are taken by Cholesky"
+
+
+def test_the_exact_way_needs_no_eigenvectors(monkeypatch):
+    monkeypatch.setattr(frechet, "covariance_factor", None)
+    c1, c2, expected = power_law("common basis", 1e-8, d=128)
+    assert by_cholesky(c1, c2) is None
+    zero, traces = np.zeros(128), np.trace(c1) + np.trace(c2)
+    value = frechet.frechet_distance(zero, c1, zero, c2)
+    assert value == pytest.approx(traces - 2 * expected, abs=1e-13 * traces)
+
+
+def test_a_hopeless_case_is_known_before_the_costly_part(monkeypatch):
+    c1, c2, _ = power_law("common basis", 1e-6, d=128)
+    monkeypatch.setattr(frechet, "_lower_congruence", None)
+    assert by_cholesky(c1, c2) is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_constant_set_has_the_trace_of_the_other():
+    zero, one, nothing = np.zeros(3), np.eye(3), np.zeros((3, 3))
+    assert frechet.frechet_distance(zero, one, zero, nothing) == 3
+    assert frechet.frechet_distance(zero, nothing, zero, one) == 3
+    assert frechet.frechet_distance(zero, nothing, zero, nothing) == 0
+    tiny = 1e-200 * one  # the product is below all float64
+    assert frechet.frechet_distance(zero, tiny, zero, tiny) == pytest.approx(0, abs=1e-199)
 
 
 @pytest.mark.parametrize(("n", "m"), [(20, 400), (400, 30), (400, 400), (20, 30)])

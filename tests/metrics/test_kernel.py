@@ -1,5 +1,7 @@
 """Kernel distance: against a naive double loop, the draw's order, unbiasedness, shared blocks."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,38 @@ def test_float32_is_near_and_refuses_other_types():
     assert near.mean != exact.mean
     with pytest.raises(ValueError, match="expected 'float64' or 'float32'"):
         kernel.kernel_distance(x, y, precision="float16")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float16])
+def test_other_types_are_computed_in_float64(dtype):
+    rng = np.random.RandomState(4)
+    x, y = (rng.randint(0, 200, (20, 3)).astype(dtype) for _ in range(2))
+    expected = kernel.mmd2_unbiased(x.astype("f8"), y.astype("f8"))
+    assert kernel.mmd2_unbiased(x, y) == expected
+    assert kernel.block_kernel_distance(x, y).mean == expected
+    found = kernel.kernel_distance(x, y, subsets=30, subset_size=10)
+    assert found == kernel.kernel_distance(
+        x.astype("f8"), y.astype("f8"), subsets=30, subset_size=10
+    )
+
+
+@pytest.mark.parametrize("subsets", [3, 30])
+def test_no_set_is_copied_whole(subsets, monkeypatch):
+    monkeypatch.setattr(kernel, "_BLOCK_ROWS", 100)
+    x, y = (z.astype("f4") for z in sets(2000, 2000, 256))
+    kernel.kernel_distance(x[:200], y[:200], subsets=2)
+    tracemalloc.start()
+    kernel.kernel_distance(x, y, subsets=subsets, subset_size=300)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # In float64 the sets are 8 MB; 30 draws and their masks are 2.
+    assert peak < 4e6
+
+
+def test_what_float32_cannot_hold_is_refused():
+    x, y = sets(20, 20, 3)
+    with pytest.raises(ValueError, match="infinity"), np.errstate(over="ignore"):
+        kernel.kernel_distance(x * 1e39, y, precision="float32")
 
 
 def test_blocks_by_hand():

@@ -43,13 +43,21 @@ def make(kind, seed):
         fake = real[rng.randint(0, n, m)]
     elif kind == "tight":
         fake = fake * 0.01
+    elif kind == "collapsed":  # to a few points of the reals, of which some are copies
+        fake = real[rng.randint(0, 4, m)] + 1e-7 * np.round(fake)
+    elif kind == "collapsed, few digits":
+        fake = (100 * real[rng.randint(0, 2, m)] + 1e-4 * fake).astype("f4")
+        real = (100 * real).astype("f4")
     elif kind == "tiny, with an outlier":
         real, fake = real * 1e-20, fake * 1e-20
         fake[0] = 1e-15
     return fake, real
 
 
-KINDS = ["plain", "lattice", "far from the origin", "copies", "tight", "tiny, with an outlier"]
+KINDS = [
+    *("plain", "lattice", "far from the origin", "copies", "tight", "tiny, with an outlier"),
+    *("collapsed", "collapsed, few digits"),
+]
 
 
 @pytest.mark.parametrize(("kind", "seed"), itertools.product(KINDS, range(4)))
@@ -60,7 +68,7 @@ def test_counts_equal_brute_force(kind, seed):
         assert four(found) == pytest.approx(oracle(fake, real, k, strict), rel=1e-14)
 
 
-@pytest.mark.parametrize("kind", ["lattice", "copies", "tight"])
+@pytest.mark.parametrize("kind", ["lattice", "copies", "tight", "collapsed"])
 def test_blocks_and_order_change_nothing(monkeypatch, kind):
     fake, real = make(kind, 9)
     whole = neighbours.neighbour_scores(fake, real, k=3, strict=True)
@@ -68,6 +76,35 @@ def test_blocks_and_order_change_nothing(monkeypatch, kind):
     monkeypatch.setattr(distances, "_DIRECT_VALUES", 50)
     assert neighbours.neighbour_scores(fake, real, k=3, strict=True) == whole
     assert neighbours.neighbour_scores(fake[::-1], real[::-1], k=3, strict=True) == whole
+
+
+def to_points(centres, spread, n=300, d=64):
+    """(fake, real): fakes in tight clusters around the first reals."""
+    rng = np.random.RandomState(6)
+    real = 10 + rng.standard_normal((n, d))
+    return real[np.arange(n) % centres] + spread * rng.standard_normal((n, d)), real
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-6, 0])
+@pytest.mark.parametrize("centres", [1, 3])
+def test_collapsed_fakes_are_not_compared_one_by_one(centres, spread, dtype, monkeypatch):
+    fake, real = (x.astype(dtype) for x in to_points(centres, spread))
+    count, direct = 0, distances.direct
+
+    def counted(x, i, y, j):
+        nonlocal count
+        count += len(i)
+        return direct(x, i, y, j)
+
+    monkeypatch.setattr(distances, "direct", counted)
+    found = neighbours.neighbour_scores(fake, real, k=5, strict=True)
+    # 2 * 300 radii of 5 neighbours each; all pairs would be 270,000.
+    assert count < 10_000
+    assert four(found) == pytest.approx(oracle(fake, real, 5, True), rel=1e-14)
+    count = 0
+    distances.nearest(np.concatenate([real, fake]), k=1)  # both sets in one frame
+    assert count < 10_000
 
 
 def test_identical_sets():

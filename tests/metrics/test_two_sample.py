@@ -94,6 +94,8 @@ def test_bad_input(monkeypatch):
         wasserstein(x, x[:4])
     with pytest.raises(UserError, match="all alike"):
         gaussian_mmd(x, np.ones((5, 3)))
+    with pytest.raises(UserError, match="10 real features are all alike"):
+        gaussian_mmd(x, np.full((10, 3), 0.1))
     with pytest.raises(UserError, match="sigma is 0"):
         gaussian_mmd(x, x, sigma=0)
     with pytest.raises(UserError, match="k=10"):

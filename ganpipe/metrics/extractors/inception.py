@@ -102,12 +102,19 @@ def assign(model: keras.Model, state: Mapping[str, np.ndarray]) -> None:
 
     Args:
       model: with any taps.
-      state: name -> array, PyTorch layout; `num_batches_tracked` may be absent.
+      state: name -> array, PyTorch layout; `num_batches_tracked` may be absent. For a model without
+        logits only what its taps need is looked at, so that its first layers can also be filled
+        from torchvision's ImageNet file (1000 classes and an auxiliary head), as SIFID does. Behind
+        tap `192` torchvision pools differently: its features are not those of these taps.
 
     Raises:
       UserError: naming what is missing, too many or of another shape.
     """
-    convert.check(state, state_shapes())
+    expected, built = state_shapes(), {layer.name for layer in model.layers}
+    if "fc" not in built:
+        expected = {n: shape for n, shape in expected.items() if n.rsplit(".", 2)[0] in built}
+        state = {n: value for n, value in state.items() if n in expected}
+    convert.check(state, expected)
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
             weight = state[f"{layer.name}.conv.weight"]

@@ -14,6 +14,7 @@ Both containers of `torch.save` are read:
 
 import hashlib
 import io
+import math
 import mmap
 import os
 import struct
@@ -35,8 +36,9 @@ from ganpipe.metrics.extractors.torch_pickle import (
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-# Views may repeat elements (stride 0); beyond this many a file asks for memory it does not hold.
-_LARGEST_EXPANSION = 2**24
+# Views may repeat elements (stride 0) or share a storage, so all tensors together may be larger
+# than the file; beyond this many bytes more it asks for memory that it does not hold.
+_LARGEST_EXPANSION = 2**27
 
 
 def read_state_dict(path: str | os.PathLike, sha256: str | None = None) -> dict[str, np.ndarray]:
@@ -53,7 +55,8 @@ def read_state_dict(path: str | os.PathLike, sha256: str | None = None) -> dict[
 
     Raises:
       UserError: no such file, another hash, not a torch file, truncated, a pickle that names
-        anything outside `torch_pickle.ALLOWED`, or contents other than named tensors.
+        anything outside `torch_pickle.ALLOWED`, contents other than named tensors, or tensors of
+        together over 128 MiB more than the file.
     """
     path = Path(path)
     if not path.is_file():
@@ -64,19 +67,25 @@ def read_state_dict(path: str | os.PathLike, sha256: str | None = None) -> dict[
         with path.open("rb") as file:
             head = file.read(4)
             file.seek(0)
+            limit = os.fstat(file.fileno()).st_size + _LARGEST_EXPANSION
             if head == b"PK\x03\x04":
-                return _tensors(*_open_zip(file))
+                return _tensors(*_open_zip(file), limit)
             if head[:1] != b"\x80":
                 raise RefusedError("not a torch file: neither a zip nor a pickle of protocol 2")
             # A map reads no more than there is, however long a text claims to be.
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                return _tensors(*_open_stream(view))
+                return _tensors(*_open_stream(view), limit)
     except RefusedError as error:
         raise UserError(f"{path}: {error}") from None
     except (ValueError, IndexError, TypeError, KeyError, EOFError, OSError) as error:
         raise _broken(path, error) from error
     except (zipfile.BadZipFile, struct.error, RuntimeError, OverflowError) as error:
         raise _broken(path, error) from error
+    except MemoryError as error:
+        raise UserError(
+            f"{path}: this machine has not the memory that its tensors take; free some, or fetch "
+            "the file again if it should be small"
+        ) from error
 
 
 def file_sha256(path: str | os.PathLike) -> str:
@@ -192,17 +201,31 @@ def _values(raw: bytes, storage: Storage, order: str) -> np.ndarray:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _tensors(contents: Any, read: Callable[[Storage], np.ndarray]) -> dict[str, np.ndarray]:
-    """Materialises a mapping of names to tensors; each storage is read once per run of tensors."""
+def _tensors(
+    contents: Any, read: Callable[[Storage], np.ndarray], limit: int
+) -> dict[str, np.ndarray]:
+    """Materialises a mapping of names to tensors; each storage is read once per run of tensors.
+
+    All sizes are added up before the first value is read: `limit` bytes are the most, in the types
+    of the file (bfloat16 is not yet widened).
+    """
     if not isinstance(contents, Mapping):
         raise RefusedError(f"it holds {kind_of(contents)}, expected a state dict of tensors")
-    result: dict[str, np.ndarray] = {}
-    last: tuple[Storage | None, np.ndarray | None] = (None, None)
+    total = 0
     for name, tensor in contents.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise RefusedError(
                 f"entry {name!r} is {kind_of(tensor)}, expected a tensor: save the state dict alone"
             )
+        total += math.prod(tensor.size) * _itemsize(tensor.storage.dtype)
+        if total > limit:
+            raise RefusedError(
+                f"with tensor {name!r} it repeats its values to {total} bytes, more than the "
+                f"{limit} that a file of its size may hold"
+            )
+    result: dict[str, np.ndarray] = {}
+    last: tuple[Storage | None, np.ndarray | None] = (None, None)
+    for name, tensor in contents.items():
         if tensor.storage != last[0]:
             last = (tensor.storage, read(tensor.storage))
         result[name] = _strided(name, tensor, last[1])
@@ -211,18 +234,13 @@ def _tensors(contents: Any, read: Callable[[Storage], np.ndarray]) -> dict[str, 
 
 def _strided(name: str, tensor: Tensor, values: np.ndarray) -> np.ndarray:
     """The contiguous copy of a view; refuses what reaches outside the storage."""
-    count = 1
-    for n in tensor.size:
-        count *= n
-    if count == 0:
+    if math.prod(tensor.size) == 0:
         return np.zeros(tensor.size, values.dtype)
     furthest = tensor.offset
     for n, step in zip(tensor.size, tensor.stride, strict=True):
         furthest += (n - 1) * step
     if furthest >= len(values):
         raise RefusedError(f"tensor {name!r} reaches outside its storage")
-    if count > max(len(values), _LARGEST_EXPANSION):
-        raise RefusedError(f"tensor {name!r} repeats its storage to {count} values")
     view = np.lib.stride_tricks.as_strided(
         values[tensor.offset :],
         tensor.size,

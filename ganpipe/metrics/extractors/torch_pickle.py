@@ -99,6 +99,7 @@ class Machine:
         """The object; RefusedError for what is not allowed, ValueError for what is broken."""
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.start, self.filled = self.file.tell(), 0
         for opcode, argument, _ in pickletools.genops(self.file):
             name = opcode.name
             if name in _PUSH:
@@ -162,11 +163,26 @@ class Machine:
 
     def _op_setitem(self, _: Any) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        _fill(self._target(dict), [(key, value)])
+        self._fill(self._target(dict), [(key, value)])
 
     def _op_setitems(self, _: Any) -> None:
         items = self._pop_to_mark()
-        _fill(self._target(dict), zip(items[::2], items[1::2], strict=True))
+        self._fill(self._target(dict), zip(items[::2], items[1::2], strict=True))
+
+    def _fill(self, target: dict, items: Iterable[Any]) -> None:
+        """Sets pairs. Keys are text or numbers: hashing nested tuples can take for ever.
+
+        A remembered list can fill any number of dicts (Python 2 writes an ordered dict as a call
+        with a list), so the pairs are counted: an honest pickle spells each out, in over a byte.
+        Only what has been read so far counts.
+        """
+        for key, value in items:
+            self.filled += 1
+            if self.filled > self.file.tell() - self.start:
+                raise RefusedError("its pickle fills dicts with more pairs than it has bytes")
+            if not isinstance(key, str | int | float):
+                raise RefusedError(f"its pickle uses {kind_of(key)} as a key, expected names")
+            target[key] = value
 
     def _target(self, kind: type) -> Any:
         if not isinstance(self.stack[-1], kind):
@@ -236,10 +252,10 @@ class Machine:
         name = called.name if isinstance(called, _Global) else None
         if not isinstance(arguments, tuple):
             raise ValueError("a pickle that calls without arguments")
-        if name == _ORDERED_DICT:
+        if name == _ORDERED_DICT and len(arguments) <= 1:
             self.stack.append({})
             for items in arguments:
-                _fill(self.stack[-1], items)
+                self._fill(self.stack[-1], items)
         elif name == _REBUILD_TENSOR:
             self.stack.append(_tensor(*arguments))
         elif name == _REBUILD_PARAMETER and arguments and isinstance(arguments[0], Tensor):
@@ -253,14 +269,6 @@ class Machine:
         self._target(dict)
 
 
-def _fill(target: dict, items: Iterable[Any]) -> None:
-    """Sets pairs. Keys are text or numbers: hashing nested tuples can take for ever."""
-    for key, value in items:
-        if not isinstance(key, str | int | float):
-            raise RefusedError(f"its pickle uses {kind_of(key)} as a key, expected names")
-        target[key] = value
-
-
 def _count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
 
@@ -269,8 +277,9 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_unused: Any) ->
     if not isinstance(storage, Storage) or not _count(offset):
         raise RefusedError("its pickle describes a tensor wrongly")
     for numbers in (size, stride):
-        if not isinstance(numbers, tuple) or not all(map(_count, numbers)):
+        # The length comes first: one long tuple can be remembered and given any number of times.
+        if not isinstance(numbers, tuple) or len(numbers) > 32 or not all(map(_count, numbers)):
             raise RefusedError("its pickle describes a tensor wrongly")
-    if len(size) != len(stride) or len(size) > 32:
+    if len(size) != len(stride):
         raise RefusedError("its pickle describes a tensor wrongly")
     return Tensor(storage, offset, size, stride)

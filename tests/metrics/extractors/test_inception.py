@@ -107,9 +107,31 @@ def test_feature_maps_at_any_size(state, outputs, recipe):
     assert model(np.zeros((1, 40, 64, 3), np.float32))["map_192"].shape == (1, 6, 12, 192)
 
 
-def test_weights_of_another_network(state):
-    model = inception.build(("64",))
+def test_the_first_layers_from_torchvisions_file(state, outputs, recipe):
+    # Its names: the same but for 1000 classes and the auxiliary head.
+    theirs = state | {
+        "fc.weight": np.zeros((1000, 2048), np.float32),
+        "fc.bias": np.zeros(1000, np.float32),
+        "AuxLogits.conv0.conv.weight": np.zeros((128, 768, 1, 1), np.float32),
+        "AuxLogits.fc.bias": np.zeros(1000, np.float32),
+    }
+    model = inception.build(("64", "map_192"))
+    inception.assign(model, theirs)
+    images = resize.resize(recipe.images(32), inception.SIZE, "legacy")
+    found = model(inception.scale(images, "legacy"))
+    for tap in ("64", "map_192"):
+        expected = outputs("legacy", 32)[tap]
+        np.testing.assert_allclose(found[tap].numpy(), expected, rtol=1e-4, atol=1e-5)
+    # What the taps do need is still checked.
+    name = "Conv2d_4a_3x3.conv.weight"
+    for wrong in ({name: np.zeros((192, 80, 1, 1))}, {name: np.full((192, 80, 3, 3), np.nan)}):
+        with pytest.raises(UserError, match="Conv2d_4a_3x3.conv.weight"):
+            inception.assign(model, theirs | wrong)
+    with pytest.raises(UserError, match="missing: Conv2d_4a_3x3.conv.weight"):
+        inception.assign(model, {k: v for k, v in theirs.items() if k != name})
 
+
+def test_weights_of_another_network(state, model):
     def refused(changed, *parts):
         with pytest.raises(UserError) as caught:
             inception.assign(model, changed)
@@ -128,7 +150,8 @@ def test_weights_of_another_network(state):
     bare = {k: v for k, v in state.items() if k not in with_counters}
     assert len(with_counters) == 94
     inception.assign(model, bare)
-    assert "Mixed_5b.branch1x1" not in {layer.name for layer in model.layers}
+    stem = {layer.name for layer in inception.build(("64",)).layers}
+    assert "Conv2d_2b_3x3" in stem and "Mixed_5b.branch1x1" not in stem
 
 
 def test_missing_and_wrong_files(tmp_path, monkeypatch):

@@ -229,8 +229,13 @@ def test_calling_and_filling_what_is_not_allowed(tmp_path):
             torch_file.read_state_dict(path)
 
 
-def tensor_pickle(offset, size, stride, count=4, key="0", kind="FloatStorage"):
-    """A state dict {"w": tensor} over a storage of `count` values, in opcodes."""
+def tensor_pickle(
+    offset, size, stride, count=4, key="0", kind="FloatStorage", names=("w",), memo=False
+):
+    """A state dict {name: tensor} over a storage of `count` values, in opcodes.
+
+    With `memo` the tensor is described once and remembered.
+    """
 
     def number(n):
         return b"\x8a\x08" + struct.pack("<q", n)
@@ -243,10 +248,12 @@ def tensor_pickle(offset, size, stride, count=4, key="0", kind="FloatStorage"):
 
     storage = b"(" + text("storage") + f"ctorch\n{kind}\n".encode() + text(key) + text("cpu")
     storage += number(count) + b"tQ"
-    return (
-        b"\x80\x02}" + text("w") + b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage
-        + number(offset) + numbers(size) + numbers(stride) + b"\x89}tRs."
-    )  # fmt: skip
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage
+    tensor += number(offset) + numbers(size) + numbers(stride) + b"\x89}tR"
+    body = b"\x80\x02}"
+    for i, name in enumerate(names):
+        body += text(name) + (b"h\x01" if memo and i else tensor + b"q\x01") + b"s"
+    return body + b"."
 
 
 @pytest.mark.parametrize(
@@ -271,4 +278,79 @@ def test_views_that_lie(arguments, message, tmp_path):
     np.testing.assert_array_equal(torch_file.read_state_dict(path)["w"], values[1:])
     path.write_bytes(zip_of(good | {"a/data.pkl": tensor_pickle(*arguments)}))
     with pytest.raises(UserError, match=message):
+        torch_file.read_state_dict(path)
+
+
+def names(count):
+    return [f"layer{i}.weight" for i in range(count)]
+
+
+def repeated(count, size):
+    """One value seen `size` times by each of `count` tensors."""
+    body = tensor_pickle(0, (size,), (0,), 1, names=names(count), memo=True)
+    return zip_of({"a/data.pkl": body, "a/data/0": b"\0\0\x80?"})
+
+
+def shared(count, size):
+    """`count` views of one storage of `size` values."""
+    body = tensor_pickle(0, (size,), (1,), size, names=names(count), memo=True)
+    return zip_of({"a/data.pkl": body, "a/data/0": bytes(4 * size)})
+
+
+@pytest.mark.parametrize("whole", [repeated(10, 2**24), shared(3000, 2**14)])
+def test_many_tensors_cannot_ask_for_more_than_the_file_explains(whole, tmp_path, monkeypatch):
+    path = tmp_path / "bomb.pth"
+    path.write_bytes(whole)
+    # Refused by what is written of the tensors, before anything is copied.
+    monkeypatch.setattr(torch_file, "_strided", None)
+    with pytest.raises(UserError, match="bomb.pth: with tensor 'layer.* it repeats its values"):
+        torch_file.read_state_dict(path)
+
+
+def test_as_much_as_the_file_explains_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "views.pth"
+    monkeypatch.setattr(torch_file, "_LARGEST_EXPANSION", 4000)
+    path.write_bytes(repeated(10, 100))
+    state = torch_file.read_state_dict(path)
+    assert len(state) == 10 and all((v == 1).all() and v.shape == (100,) for v in state.values())
+    path.write_bytes(repeated(20, 100))
+    with pytest.raises(UserError, match="it repeats its values to"):
+        torch_file.read_state_dict(path)
+
+
+def test_no_memory_is_a_users_error(tmp_path, monkeypatch):
+    def no_memory(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(torch_file, "_strided", no_memory)
+    path = tmp_path / "large.pth"
+    path.write_bytes(repeated(1, 4))
+    with pytest.raises(UserError, match="large.pth: this machine has not the memory"):
+        torch_file.read_state_dict(path)
+
+
+def ordered_dicts(pairs, calls):
+    """A list of pairs, as Python 2 writes an ordered dict, given to the call again and again."""
+    listed = b"](" + b"".join(b"M" + struct.pack("<H", i) + b"K\x00\x86" for i in range(pairs))
+    listed += b"eq\x010"
+    return b"\x80\x02" + listed + calls * b"ccollections\nOrderedDict\nh\x01\x85R0" + b"}."
+
+
+def test_a_remembered_list_cannot_fill_dict_after_dict(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        torch_file.Machine, "_op_pop", lambda machine, _: sizes.append(len(machine.stack.pop()))
+    )
+    path = tmp_path / "quadratic.pth"
+    path.write_bytes(zip_of({"a/data.pkl": ordered_dicts(20_000, 700)}))
+    with pytest.raises(UserError, match="more pairs than it has bytes"):
+        torch_file.read_state_dict(path)
+    assert sum(sizes) < 200_000
+    # Once is what an honest file does, however short its pairs are.
+    path.write_bytes(zip_of({"a/data.pkl": ordered_dicts(20_000, 1)}))
+    assert torch_file.read_state_dict(path) == {}
+    # Nor does a long argument list of nothing.
+    body = b"\x80\x02ccollections\nOrderedDict\n(" + b"]" * 50 + b"tR."
+    path.write_bytes(zip_of({"a/data.pkl": body}))
+    with pytest.raises(UserError, match="calls collections.OrderedDict"):
         torch_file.read_state_dict(path)
