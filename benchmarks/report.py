@@ -74,7 +74,26 @@ def sngan32() -> str:
     return "\n".join(parts)
 
 
-TABLES = {"classic": classic, "sngan32": sngan32}
+def every_metric() -> str:
+    """Sets of images through every score: a column a set."""
+    records = lines("every_metric")
+    if not records:
+        return "(no results yet)"
+    counts = records[0]["passport"]["counts"]
+    parts = [
+        f"{counts['generated']:,} images of each set against {counts['reference']:,} test images, "
+        f"{records[0]['passport']['extractor'][:21]}.",
+        "",
+        "| set | " + " | ".join(records[0]["names"].values()) + " |",
+        "| --- |" + " --- |" * len(records[0]["names"]),
+    ]
+    for record in records:
+        cells = [f"{record['scores'][metric]:.3g}" for metric in record["names"]]
+        parts.append(f"| {record['set']} | " + " | ".join(cells) + " |")
+    return "\n".join(parts)
+
+
+TABLES = {"classic": classic, "sngan32": sngan32, "every_metric": every_metric}
 _BLOCK = re.compile(r"(<!-- table (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 

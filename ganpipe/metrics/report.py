@@ -179,7 +179,7 @@ def write(path: str | os.PathLike, context: Context, result: Mapping[str, Any]) 
     """
     import jinja2
 
-    scale = max(1, 56 // context.source.resolution)
+    scale = max(1, 96 // context.source.resolution)
     best, worst = ranked(context)
     loader = jinja2.FileSystemLoader(TEMPLATES)
     page = (
