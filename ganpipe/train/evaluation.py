@@ -153,6 +153,8 @@ class Evaluations(callbacks.AfterStep):
         self.images_a_step, self.saver = images_a_step, saver
         self.cache_dir = cache_dir or default_cache_dir()
         self.extractor: Extractor | None = None
+        # Their rates are of training alone: scoring moves their clocks on.
+        self.clocks: list[Any] = [saver]
 
     def due(self, step: int) -> bool:
         """Whether a step is to be scored."""
@@ -198,7 +200,8 @@ class Evaluations(callbacks.AfterStep):
         else:
             images = step * self.images_a_step
             self.note_best(record(self.run, result, step, images, self.saver.seconds))
-        self.saver.clock += time.monotonic() - paused
+        for watcher in self.clocks:
+            watcher.clock += time.monotonic() - paused
 
     def note_best(self, last: dict[str, Any]) -> None:
         """Writes `RUN/best.json`: the best of the scores taken as the last, of those still there.

@@ -288,7 +288,6 @@ def _stretch(
     if start == 0:
         _first_look(system, config, info, workdir, chief)
     batch, n_critic = config.train.batch_size, system.n_critic
-    seconds = checkpoint.place(found)["seconds"]
     read = functools.partial(
         data_lib.load,
         info.dir,
@@ -299,7 +298,7 @@ def _stretch(
         start_step=start * n_critic,
     )
     dataset = distribute.feed(distribution, lambda shard: read(shard=shard), batch, n_critic)
-    watchers = _watchers(config, settings, workdir, info, system, journal, chief, seconds)
+    watchers = _watchers(config, settings, workdir, info, system, journal, chief, found)
     try:
         system.fit(dataset, epochs=1, steps_per_epoch=last - start, verbose=0, callbacks=watchers)
     finally:
@@ -319,7 +318,7 @@ def _watchers(
     system: "GANSystem",
     journal: monitor_journal.Journal,
     chief: bool,
-    seconds: float | None,
+    found: Path | None,
 ) -> list[callbacks.AfterStep]:
     """Callbacks in their order: nothing bad is saved after the monitor has spoken."""
     train, conditional = config.train, bool(system.num_classes)
@@ -340,7 +339,7 @@ def _watchers(
         train.keep_checkpoints,
         chief,
         before=lambda step: [*watch.before_save(step), *evaluation.best_step(workdir)],
-        seconds=seconds,
+        seconds=checkpoint.place(found)["seconds"],
         images_a_step=images,
     )
     if not chief:
@@ -349,7 +348,10 @@ def _watchers(
     every = (train.log_every, train.sample_every)
     summaries = callbacks.Summaries(workdir, images, *every, train.steps, watch.scalars)
     watch.listeners += [bar.note, summaries.note]
-    return [bar, watch, saver, summaries, *_scoring(config, workdir, info, system, saver)]
+    scoring = _scoring(config, workdir, info, system, saver)
+    for watcher in scoring:
+        watcher.clocks.append(summaries)
+    return [bar, watch, saver, summaries, *scoring]
 
 
 def _scoring(
