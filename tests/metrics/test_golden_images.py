@@ -8,7 +8,7 @@ import pytest
 from ganpipe.metrics import image_quality, modes, ms_ssim, path_length, separability
 from ganpipe.metrics import sliced_wasserstein as swd
 
-FULL = Path(__file__).parents[3] / "shared" / "golden" / "metrics_public.npz"
+FULL = Path(__file__).parents[1] / "golden" / "metrics_public.npz"
 pytestmark = pytest.mark.skipif(
     not FULL.exists(), reason="the workspace's shared folder is not here"
 )

@@ -19,7 +19,7 @@ from ganpipe.metrics import (
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-FULL = Path(__file__).parents[3] / "shared" / "golden" / "metrics_public.npz"
+FULL = Path(__file__).parents[1] / "golden" / "metrics_public.npz"
 
 spec = importlib.util.spec_from_file_location("metrics_recipe", GOLDEN / "metrics_recipe.py")
 recipe = importlib.util.module_from_spec(spec)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from ganpipe.errors import UserError
 from ganpipe.metrics.extractors import lpips
 
-FULL = Path(__file__).parents[4] / "shared" / "golden" / "metrics_public.npz"
+FULL = Path(__file__).parents[2] / "golden" / "metrics_public.npz"
 SEED = 424242
 NETS = ("alex", "vgg", "squeeze")
 
