@@ -27,6 +27,8 @@ Two identical sets give 0 up to rounding (about -1e-13); negatives are reported 
 """
 
 import numpy as np
+from scipy import linalg
+from scipy.linalg import blas
 
 # Accepted error of the trace term by Cholesky, relative to tr C1 + tr C2 (see above).
 _ACCEPTED = 1e-11
@@ -34,8 +36,8 @@ _ACCEPTED = 1e-11
 # Steps of power iteration for a norm that only has to be right within some per cent.
 _NORM_STEPS = 8
 
-# Columns of a triangular factor that are multiplied in one go.
-_BLOCK_COLUMNS = 128
+# Values of a set that is copied whole to float64 (512 MiB); larger ones are streamed.
+_WHOLE_VALUES = 2**26
 
 # Rows that are summed in one go. Fixed, so that how a caller cuts features into batches cannot
 # change the order of a single addition.
@@ -173,21 +175,9 @@ def _cross_trace(A1: np.ndarray, A2: np.ndarray) -> float:
 
 
 def _lower_congruence(L: np.ndarray, C: np.ndarray) -> np.ndarray:
-    """Lower triangle of L^T C L for lower triangular L and symmetric C; above it, anything.
-
-    Only the non-zero blocks are multiplied: d^3 operations instead of 4 d^3.
-    """
-    d = len(L)
-    starts = range(0, d, _BLOCK_COLUMNS)
-    half = np.zeros((d, d))
-    for j in starts:
-        columns = slice(j, j + _BLOCK_COLUMNS)
-        half[j:, columns] = C[j:, j:] @ L[j:, columns]
-    product = np.zeros((d, d))
-    for i in starts:
-        rows = slice(i, i + _BLOCK_COLUMNS)
-        product[rows, : rows.stop] = L[i:, rows].T @ half[i:, : rows.stop]
-    return product
+    """L^T C L for lower triangular L and symmetric C; half the operations of full products."""
+    half = blas.dtrmm(1.0, L, C, side=1, lower=1)
+    return blas.dtrmm(1.0, L, half, side=0, lower=1, trans_a=1, overwrite_b=1)
 
 
 def _spectral_norm(C: np.ndarray) -> float:
@@ -206,7 +196,7 @@ def _spectral_norm(C: np.ndarray) -> float:
 def _cholesky(cov: np.ndarray) -> np.ndarray | None:
     """The Cholesky factor, or None of a matrix that is numerically singular."""
     try:
-        L = np.linalg.cholesky(cov)
+        L = linalg.cholesky(cov, lower=True, check_finite=False)
     except np.linalg.LinAlgError:
         return None
     pivots = np.diagonal(L) ** 2
@@ -265,6 +255,19 @@ def frechet_distance(mu1: np.ndarray, cov1: np.ndarray, mu2: np.ndarray, cov2: n
     return float(np.sum((mu1 - mu2) ** 2) + np.trace(cov1) + np.trace(cov2) - 2 * cross)
 
 
+def _statistics(features: np.ndarray, ddof: int) -> tuple[np.ndarray, np.ndarray]:
+    """(d,) mean and (d, d) covariance of a set at hand: one symmetric product where it fits."""
+    if features.size > _WHOLE_VALUES:
+        statistics = GaussianStatistics.of(features, ddof)
+        return statistics.mean, statistics.cov
+    _require_finite(features)
+    rows = features.astype(np.float64)
+    mean = rows.mean(axis=0)
+    rows -= mean
+    lower = blas.dsyrk(1.0 / (len(rows) - ddof), rows.T, lower=1)
+    return mean, np.tril(lower) + np.tril(lower, -1).T
+
+
 def _centred_factor(features: np.ndarray, ddof: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean (d,) of N rows and (d, N) factor of their covariance: the centred rows themselves."""
     _require_finite(features)
@@ -305,8 +308,7 @@ def frechet_to_reference(
     _check_sets((len(x),))
     _checked_ddof(ddof)
     if len(x) > x.shape[1]:
-        statistics = GaussianStatistics.of(x, ddof)
-        return frechet_distance(statistics.mean, statistics.cov, mu, cov)
+        return frechet_distance(*_statistics(x, ddof), mu, cov)
     mean, A = _centred_factor(x, ddof)
     cross = _cross_trace(A, _any_factor(cov))
     return float(np.sum((mean - mu) ** 2) + np.sum(A * A) + np.trace(cov) - 2 * cross)
@@ -344,11 +346,9 @@ def frechet_from_features(features1: np.ndarray, features2: np.ndarray, *, ddof:
     _check_sets((len(x), len(y)))
     _checked_ddof(ddof)
     if len(y) > y.shape[1]:
-        statistics = GaussianStatistics.of(y, ddof)
-        return frechet_to_reference(x, statistics.mean, statistics.cov, ddof=ddof)
+        return frechet_to_reference(x, *_statistics(y, ddof), ddof=ddof)
     if len(x) > x.shape[1]:
-        statistics = GaussianStatistics.of(x, ddof)
-        return frechet_to_reference(y, statistics.mean, statistics.cov, ddof=ddof)
+        return frechet_to_reference(y, *_statistics(x, ddof), ddof=ddof)
     mu1, A1 = _centred_factor(x, ddof)
     mu2, A2 = _centred_factor(y, ddof)
     traces = np.sum(A1 * A1) + np.sum(A2 * A2)
