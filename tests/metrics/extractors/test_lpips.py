@@ -30,7 +30,6 @@ def pairs(values):
     return first, second
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="the workspace's shared folder is not here")
 @pytest.mark.parametrize("net", NETS)
 def test_published_values(net, make):
     with np.load(FULL) as values:
