@@ -156,18 +156,14 @@ def alike(loaded: Sequence[Sequence[Run]]) -> list[Run]:
         for other in runs
         if first.how != other.how
     ]
-    one, other = min(pairs, key=lambda pair: len(_unlike(*pair)))
-    what = "; ".join(f"{key}: {a!r} and {b!r}" for key, (a, b) in _unlike(one, other).items())
+    one, other = min(pairs, key=lambda pair: len(passport.unlike(*(run.how for run in pair))))
+    what = "; ".join(
+        f"{key}: {a!r} and {b!r}" for key, (a, b) in passport.unlike(one.how, other.how).items()
+    )
     raise UserError(
         f"scores of {one.folder} and of {other.folder} cannot be compared: {what}. Score both the "
         "same way with `python -m ganpipe eval`."
     )
-
-
-def _unlike(one: Run, other: Run) -> dict[str, tuple[Any, Any]]:
-    keys = dict.fromkeys([*one.how, *other.how])
-    pairs = {key: (one.how.get(key), other.how.get(key)) for key in keys}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def groups(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -86,6 +86,12 @@ def compared(passport: Mapping[str, Any], metric: str, needs: Collection[str]) -
     return found | {k: v for k, v in flat.items() if k.startswith(f"{metric}.")}
 
 
+def unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Fields in which two results of `compared` differ -> (value of one, of the other)."""
+    pairs = {key: (one.get(key), other.get(key)) for key in dict.fromkeys([*one, *other])}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
 def differences(
     one: Mapping[str, Any], other: Mapping[str, Any], metric: str, needs: Collection[str]
 ) -> dict[str, tuple[Any, Any]]:
@@ -93,6 +99,4 @@ def differences(
 
     Empty when they may be. A field that one of them lacks counts as None. Arguments as `compared`.
     """
-    a, b = compared(one, metric, needs), compared(other, metric, needs)
-    pairs = {key: (a.get(key), b.get(key)) for key in dict.fromkeys([*a, *b])}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    return unlike(compared(one, metric, needs), compared(other, metric, needs))
