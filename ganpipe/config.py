@@ -62,6 +62,17 @@ MONITOR = {
     "jump_steps": 20,
 }
 
+# Progressive growing; see `ganpipe.ops.growth`. Tables are by working resolution, {"64": 32}.
+GROWTH = {
+    "start_resolution": 4,
+    "train_kimg": 600.0,  # thousands of real images between two fades
+    "fade_kimg": 600.0,  # and of a fade
+    "total_kimg": 12_000.0,
+    "batch_sizes": {},  # where it is not train.batch_size
+    "learning_rates": {},  # of both networks, where it is not the optimizer's
+    "repeats": 4,  # steps between two looks at the schedule
+}
+
 # Scores while training; docs/metrics.md.
 EVALUATE = {
     "every": 0,  # steps, a multiple of train.checkpoint_every; 0: off
@@ -99,6 +110,11 @@ def monitor(**values: Any) -> ml_collections.ConfigDict:
 def evaluate(**values: Any) -> ml_collections.ConfigDict:
     """The `evaluate` section: `EVALUATE` but for the given values."""
     return _section("evaluate", EVALUATE, values)
+
+
+def growth(**values: Any) -> ml_collections.ConfigDict:
+    """The `growth` section of a system that grows: `GROWTH` but for the given values."""
+    return _section("growth", GROWTH, values)
 
 
 def _section(

@@ -88,7 +88,9 @@ def test_imports_go_one_way(path):
 
 
 def test_no_model_imports_another_model():
-    shared = {"base.py", "registry.py", "__init__.py"}
+    # What the base class is made of.
+    parts = {"game", "inference", "requests", "stages", "styles"}
+    shared = {"base.py", "registry.py", "__init__.py", *(f"{part}.py" for part in parts)}
     for path in sorted((ROOT / "ganpipe" / "models").glob("*.py")):
         others = {n.split(".")[2] for n in imports(path) if n.startswith("ganpipe.models.")}
         if path.name not in shared:

@@ -12,9 +12,10 @@ import tensorflow as tf
 from ganpipe.errors import UserError
 from ganpipe.layers import replay
 from ganpipe.layers.batch_norm import BatchNorm
-from ganpipe.models import game, requests
-from ganpipe.ops import images as image_ops
+from ganpipe.models import game, inference, requests, stages
+from ganpipe.models import styles as styling
 from ganpipe.ops import random
+from ganpipe.ops.growth import Growth
 from ganpipe.ops.objective import Objective
 
 
@@ -44,6 +45,8 @@ class GANSystem(keras.Model):
     """
 
     system_name = ""
+    styles = False  # True: the generator maps z to styles, see `ganpipe.models.styles`
+    average_copies = False  # True: the average copies what is not trained instead of averaging it
 
     def __init__(
         self,
@@ -106,6 +109,7 @@ class GANSystem(keras.Model):
         seed: int,
         objective: Objective,
         n_critic: int = 1,
+        growth: Growth | None = None,
         **keras_arguments: Any,
     ) -> None:
         """Keeps and builds both optimisers; call it inside the strategy's scope.
@@ -116,6 +120,7 @@ class GANSystem(keras.Model):
           seed: every random draw of training is a function of (seed, step).
           objective: losses, penalties and tips.
           n_critic: discriminator updates, each on B real images, in a train step.
+          growth: the stages of a growing system; None: the full resolution from the start.
           **keras_arguments: `steps_per_execution`, `run_eagerly`, `jit_compile`.
 
         Raises:
@@ -144,6 +149,11 @@ class GANSystem(keras.Model):
         # Under tf.distribute slots made inside the replica function would break the step.
         g_optimizer.build(self.generator.trainable_variables)
         d_optimizer.build(self.discriminator.trainable_variables)
+        self.growth = growth or Growth.none(self.resolution, 1, 1)
+        if stages.networks(self):
+            rates = (o.learning_rate for o in (g_optimizer, d_optimizer))
+            self.base_rates = [float(np.asarray(rate)) for rate in rates]
+            self.enter(self.growth.stages[0], fresh=False)
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Keras' `fit`, after a look at the data set's shapes.
@@ -172,7 +182,8 @@ class GANSystem(keras.Model):
         parts = spec if isinstance(spec, tuple) else (spec,)
         # A distributed data set gives one spec a replica; all are alike.
         parts = [tf.nest.flatten(part, expand_composites=True)[0] for part in parts]
-        expected = (self.resolution, self.resolution, self.channels)
+        size = stages.data_resolution(self)
+        expected = (size, size, self.channels)
         if tuple(parts[0].shape[1:]) != expected:
             raise UserError(
                 f"the data set gives images of {tuple(parts[0].shape[1:])} (height, width, "
@@ -198,6 +209,9 @@ class GANSystem(keras.Model):
     replayed = game.replayed
     game_logs = game.game_logs
     average_decay = game.average_decay
+    enter = stages.enter
+    resume = stages.resume
+    fade_in = stages.fade_in
 
     def minimize(
         self,
@@ -227,12 +241,16 @@ class GANSystem(keras.Model):
     def finish_step(self, logs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Moves the average of the generator, counts the step and shapes the logs.
 
-        Moving statistics of normalisation layers are averaged with the weights.
+        Moving statistics of normalisation layers are averaged with the weights, unless the system
+        `average_copies`.
         """
         keep = self.average_decay()
         pairs = zip(self.generator_ema.variables, self.generator.variables, strict=True)
         for average, variable in pairs:
-            average.assign(keep * average + (1.0 - keep) * tf.cast(variable, tf.float32))
+            if self.average_copies and not variable.trainable:
+                average.assign(tf.cast(variable, average.dtype))
+            else:
+                average.assign(keep * average + (1.0 - keep) * tf.cast(variable, tf.float32))
         self.step.assign_add(1)
         # Keras reduces logs over replicas along axis 0, so scalars would fail under tf.distribute.
         return {name: tf.reshape(tf.cast(v, tf.float32), [1]) for name, v in logs.items()}
@@ -266,118 +284,24 @@ class GANSystem(keras.Model):
         """The inverse of `get_config`."""
         return cls(**config)
 
-    # --- Inference ------------------------------------------------------------------------------
+    # --- Inference: see `ganpipe.models.inference`; with styles also `ganpipe.models.styles` -----
 
-    def truncate(self, z: tf.Tensor, truncation: tf.Tensor) -> tf.Tensor:
-        """Pulls z towards the mean of its distribution: mean + truncation (z - mean), per row."""
-        mean = random.latent_mean(self.latent_distribution)
-        return mean + tf.reshape(truncation, [-1, 1]) * (z - mean)
+    truncate = inference.truncate
+    synthesize = inference.synthesize
+    synthesize_rows = inference.synthesize_rows
+    logits = inference.logits
+    sample = inference.sample
+    generate = inference.generate
+    discriminate = inference.discriminate
+    map_latents = styling.map_latents
+    synthesize_styles = styling.synthesize_styles
 
-    def synthesize(self, z: tf.Tensor, labels: tf.Tensor | None, truncation: tf.Tensor):
-        """(B, D) float32, (B,) labels or None, (B,) float32 -> (B, H, W, C) float32 in [-1, 1]."""
-        z = self.truncate(z, truncation)
-        images = self.generator_ema([z, labels] if self.num_classes else z, training=False)
-        return tf.cast(images, tf.float32)
-
-    def synthesize_rows(self, seeds: tf.Tensor, labels: tf.Tensor | None, truncation: tf.Tensor):
-        """(N,) int64 seeds, labels (-1: drawn), truncation -> (N, H, W, C) uint8, row by row."""
-        z = random.row_latents(seeds, self.latent_dim, self.latent_distribution)
-        if self.num_classes:
-            labels = random.row_labels(seeds, labels, self.num_classes)
-        return image_ops.to_uint8(self.synthesize(z, labels, truncation))
-
-    def logits(self, images: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
-        """(B, H, W, C) float32 in [-1, 1] -> (B,) float32 logits, in inference mode."""
-        inputs = [images, labels] if self.num_classes else images
-        return tf.cast(tf.reshape(self.discriminator(inputs, training=False), [-1]), tf.float32)
-
+    # Compiled at the first call, once for each choice of noise; a new stage drops them.
     _rows = functools.cached_property(lambda self: tf.function(self.synthesize_rows))
     _generate = functools.cached_property(lambda self: tf.function(self.synthesize))
     _logits = functools.cached_property(lambda self: tf.function(self.logits))
-
-    def sample(
-        self,
-        n: int,
-        seed: int | Sequence[int] = 0,
-        labels: int | Sequence[int] | None = None,
-        truncation: float = 1.0,
-        batch_size: int = 64,
-    ) -> np.ndarray:
-        """Images of the averaged generator, each a function of its own seed.
-
-        Args:
-          n: number of images.
-          seed: row i uses seed + i; or one seed for every row.
-          labels: one class for all, one for every row, or None: drawn from the row's seed.
-          truncation: 1 samples the whole latent distribution, 0 gives its mean.
-          batch_size: images computed at once.
-
-        Returns:
-          (n, H, W, C) uint8.
-
-        Raises:
-          UserError: labels out of range, or for an unconditional system.
-        """
-        if self.points:
-            raise UserError(f"this {self.system_name} makes points, not pictures: use generate(z).")
-        seeds = requests.seeds(n, seed)
-        if not np.isfinite(truncation):
-            raise UserError(f"truncation: {truncation}; expected a finite number.")
-        labels = self._row_labels(n, -1 if labels is None and self.num_classes else labels, -1)
-        rows = []
-        for start in range(0, n, batch_size):
-            # The last batch is filled up: one shape, one compiled function.
-            index = np.minimum(np.arange(start, start + min(batch_size, n)), n - 1)
-            images = self._rows(
-                tf.constant(seeds[index], tf.int64),
-                None if labels is None else tf.constant(labels[index]),
-                tf.fill([len(index)], float(truncation)),
-            )
-            rows.append(images.numpy()[: n - start])
-        if not rows:
-            return np.zeros((0, self.resolution, self.resolution, self.channels), np.uint8)
-        return np.concatenate(rows)
-
-    def generate(
-        self,
-        z: Any,
-        labels: int | Sequence[int] | None = None,
-        truncation: float | Sequence[float] = 1.0,
-    ) -> tf.Tensor:
-        """Images of the averaged generator in inference mode.
-
-        Args:
-          z: (B, latent_dim) float32.
-          labels: one class or (B,) classes; required by a conditional system.
-          truncation: scalar or (B,); see `truncate`.
-
-        Returns:
-          (B, H, W, C) float32 in [-1, 1].
-
-        Raises:
-          UserError: z of another width, labels missing, unwanted or out of range.
-        """
-        z = tf.convert_to_tensor(z, tf.float32)
-        if z.shape.rank != 2 or z.shape[1] != self.latent_dim:
-            raise UserError(f"z: shape {tuple(z.shape)}; expected (batch, {self.latent_dim}).")
-        labels = self._row_labels(z.shape[0], labels)
-        truncation = np.broadcast_to(np.float32(truncation), (z.shape[0],))
-        return self._generate(
-            z, None if labels is None else tf.constant(labels), tf.constant(truncation)
-        )
-
-    def discriminate(self, images: Any, labels: int | Sequence[int] | None = None) -> tf.Tensor:
-        """Logits of the discriminator in inference mode: (B, H, W, C) in [-1, 1] -> (B,) float32.
-
-        Raises:
-          UserError: images of another shape; labels missing, unwanted or out of range.
-        """
-        images = tf.convert_to_tensor(images, tf.float32)
-        expected = (self.resolution, self.resolution, self.channels)
-        if images.shape.rank != 4 or tuple(images.shape[1:]) != expected:
-            raise UserError(f"images: shape {tuple(images.shape)}; expected (batch, *{expected}).")
-        labels = self._row_labels(images.shape[0], labels)
-        return self._logits(images, None if labels is None else tf.constant(labels))
+    _map = functools.cached_property(lambda self: tf.function(styling.mapped))
+    _styles = functools.cached_property(lambda self: tf.function(styling.synthesized))
 
     def call(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         """`generate` at truncation 1."""

@@ -21,6 +21,9 @@ _SYSTEMS = {
     "fgan": ("ganpipe.models.fgan", "FGAN"),
     "lsgan": ("ganpipe.models.lsgan", "LSGAN"),
     "wgan": ("ganpipe.models.wgan", "WGAN"),
+    "progan": ("ganpipe.models.progan", "ProGAN"),
+    "stylegan": ("ganpipe.models.stylegan", "StyleGAN"),
+    "stylegan2": ("ganpipe.models.stylegan2", "StyleGAN2"),
     "wgan_gp": ("ganpipe.models.wgan_gp", "WGANGP"),
 }
 

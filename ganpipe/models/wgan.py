@@ -290,8 +290,12 @@ class WGAN(base.GANSystem):
         }
 
     def synthesize(
-        self, z: tf.Tensor, labels: tf.Tensor | None, truncation: tf.Tensor
+        self,
+        z: tf.Tensor,
+        labels: tf.Tensor | None,
+        truncation: tf.Tensor,
+        noise: Any = "const",
     ) -> tf.Tensor:
         """As in the base class; the "mlp" body's linear output is clipped to [-1, 1]."""
-        images = super().synthesize(z, labels, truncation)
+        images = super().synthesize(z, labels, truncation, noise)
         return tf.clip_by_value(images, -1.0, 1.0) if self.body == "mlp" else images

@@ -67,7 +67,7 @@ class Checkpoints(AfterStep):
       is_chief: see `checkpoint.save`.
       before: called with the step before each one; returns steps whose checkpoints must stay.
       seconds: of training so far; None where it is not known.
-      images_a_step: real images that a step takes.
+      images_at: step -> real images seen before it.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Checkpoints(AfterStep):
         is_chief: bool,
         before: Callable[[int], Collection[int]] = lambda step: (),
         seconds: float | None = None,
-        images_a_step: int | None = None,
+        images_at: Callable[[int], int] | None = None,
     ):
         super().__init__()
         self.directory, self.every, self.last = directory, every, last
-        self.images_a_step = images_a_step
+        self.images_at = images_at
         self.keep, self.is_chief, self.before = keep, is_chief, before
         self.seconds, self.clock = seconds, time.monotonic()
 
@@ -100,7 +100,7 @@ class Checkpoints(AfterStep):
             if self.seconds is not None:
                 self.seconds += now - self.clock
             self.clock = now
-            images = step * self.images_a_step if self.images_a_step else None
+            images = self.images_at(step) if self.images_at else None
             place = {"seconds": self.seconds, "images_seen": images}
             checkpoint.save(self.model, self.directory, self.keep, self.is_chief, protect, place)
 
@@ -113,7 +113,7 @@ class Summaries(AfterStep):
 
     Args:
       run: run folder.
-      images_a_step: real images that a step takes, n_critic batches of them.
+      images_at: step -> real images seen before it, n_critic batches a step.
       log_every: steps between two points.
       sample_every: steps between two grids.
       last: step at which training ends.
@@ -123,14 +123,14 @@ class Summaries(AfterStep):
     def __init__(
         self,
         run: Path,
-        images_a_step: int,
+        images_at: Callable[[int], int],
         log_every: int,
         sample_every: int,
         last: int,
         more: Callable[[], dict[str, float]] = dict,
     ):
         super().__init__()
-        self.run, self.images_a_step, self.last, self.more = run, images_a_step, last, more
+        self.run, self.images_at, self.last, self.more = run, images_at, last, more
         self.log_every, self.sample_every = log_every, sample_every
         self.writer: Any = None
 
@@ -146,10 +146,11 @@ class Summaries(AfterStep):
         """Writes what is due."""
         if step % self.log_every == 0 or step == self.last:
             now = time.perf_counter()
-            rate = (step - self.clock_step) * self.images_a_step / max(now - self.clock, 1e-9)
+            seen = self.images_at(step)
+            rate = (seen - self.images_at(self.clock_step)) / max(now - self.clock, 1e-9)
             values = scalars(logs) | {
                 "train/images_per_second": rate,
-                "train/images_seen": float(step * self.images_a_step),
+                "train/images_seen": float(seen),
                 "G/learning_rate": learning_rate(self.model.g_optimizer),
                 "D/learning_rate": learning_rate(self.model.d_optimizer),
             }
@@ -198,30 +199,30 @@ class Progress(AfterStep):
 
     Args:
       last: step at which training ends.
-      images_a_step: real images that a step takes.
+      images_at: step -> real images seen before it.
     """
 
-    def __init__(self, last: int, images_a_step: int):
+    def __init__(self, last: int, images_at: Callable[[int], int]):
         super().__init__()
-        self.last, self.images_a_step = last, images_a_step
+        self.last, self.images_at = last, images_at
         self.bar: Any = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Opens the bar where the run stands."""
         super().on_train_begin(logs)
         self.bar = tqdm.tqdm(
-            total=self.last * self.images_a_step,
-            initial=self.start * self.images_a_step,
+            total=self.images_at(self.last),
+            initial=self.images_at(self.start),
             unit=" images",
             unit_scale=True,
-            desc="train",
+            desc=f"train {stage}" if (stage := getattr(self.model, "stage", None)) else "train",
             # In a log file one line every 20 s is enough.
             mininterval=0.5 if sys.stderr.isatty() else 20,
         )
 
     def after(self, step: int, logs: dict[str, Any]) -> None:
         """Moves the bar."""
-        self.bar.update(step * self.images_a_step - self.bar.n)
+        self.bar.update(self.images_at(step) - self.bar.n)
         values = scalars(logs)
         shown = {k: f"{values[k]:.2f}" for k in ("D/loss", "G/loss") if k in values}
         self.bar.set_postfix({"step": step, **shown}, refresh=False)

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ class Evaluations(callbacks.AfterStep):
       made: of `settings`, with `every` above 0.
       request: of `check`.
       source: the real images.
-      images_a_step: real images that a step takes.
+      images_at: step -> real images seen before it.
       saver: knows the last step and the seconds of training so far.
       cache_dir: of extractors; None is `default_cache_dir()`.
     """
@@ -144,13 +145,13 @@ class Evaluations(callbacks.AfterStep):
         made: dict[str, Any],
         request: evaluate.Request,
         source: ImageSource,
-        images_a_step: int,
+        images_at: Callable[[int], int],
         saver: callbacks.Checkpoints,
         cache_dir: Path | None = None,
     ):
         super().__init__()
         self.run, self.made, self.request, self.source = run, made, request, source
-        self.images_a_step, self.saver = images_a_step, saver
+        self.images_at, self.saver = images_at, saver
         self.cache_dir = cache_dir or default_cache_dir()
         self.extractor: Extractor | None = None
         # Their rates are of training alone: scoring moves their clocks on.
@@ -198,7 +199,7 @@ class Evaluations(callbacks.AfterStep):
             # Training is worth more than its scores, and a collapse is the monitor's to judge.
             tqdm.write(f"warning: step {step} is not scored: {error}", file=sys.stderr)
         else:
-            images = step * self.images_a_step
+            images = self.images_at(step)
             self.note_best(record(self.run, result, step, images, self.saver.seconds))
         for watcher in self.clocks:
             watcher.clock += time.monotonic() - paused

@@ -15,10 +15,11 @@ from ganpipe import data as data_lib
 from ganpipe.errors import UserError
 from ganpipe.models import registry
 from ganpipe.ops import images as image_ops
-from ganpipe.ops import switches
+from ganpipe.ops.growth import Growth, Stage
 from ganpipe.train import (
     callbacks,
     checkpoint,
+    checks,
     distribute,
     evaluation,
     monitor,
@@ -26,105 +27,13 @@ from ganpipe.train import (
     monitor_probe,
     run_folder,
 )
+from ganpipe.train.checks import validate
 
 if TYPE_CHECKING:
     from ganpipe.models.base import GANSystem
 
-PRECISIONS = ("float32", "mixed_bfloat16")
-SECTIONS = (
-    "name",
-    "data",
-    "system",
-    "optimizer",
-    "penalties",
-    "tips",
-    "monitor",
-    "evaluate",
-    "train",
-)
-FOREIGN = ("pipeline",)  # sections that others read
-
-
-def validate(config: Any, info: "data_lib.DatasetInfo") -> None:
-    """Refuses impossible combinations before any work.
-
-    Raises:
-      UserError: names the key, what it holds and what it could hold.
-    """
-    for section in config:
-        if section not in SECTIONS + FOREIGN:
-            close = difflib.get_close_matches(section, SECTIONS, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise UserError(
-                f"config.{section}: unknown section.{hint} Known: {', '.join(SECTIONS)}."
-            )
-    monitor.settings(config.get("monitor"))
-    train, data = config.train, config.data
-    positive = ("steps", "batch_size", "steps_per_execution", "checkpoint_every", "log_every")
-    for key in (*positive, "sample_every"):
-        if train[key] < 1:
-            raise UserError(f"--config.train.{key}={train[key]}: expected 1 or more.")
-    for key in ("steps", "checkpoint_every", "log_every", "sample_every"):
-        if train[key] % train.steps_per_execution:
-            raise UserError(
-                f"--config.train.{key}={train[key]}: expected a multiple of "
-                f"train.steps_per_execution={train.steps_per_execution}."
-            )
-    if train.keep_checkpoints < 2:
-        raise UserError(
-            f"--config.train.keep_checkpoints={train.keep_checkpoints}: expected 2 or more, one to "
-            "fall back on."
-        )
-    if train.seed < 0:
-        raise UserError(f"--config.train.seed={train.seed}: expected 0 or more.")
-    if train.precision not in PRECISIONS:
-        raise UserError(
-            f"--config.train.precision={train.precision}: expected {' or '.join(PRECISIONS)}."
-        )
-    if data.resolution not in info.resolutions:
-        raise UserError(
-            f"--config.data.resolution={data.resolution}: {info.dir} has "
-            f"{', '.join(map(str, info.resolutions))}. Choose one of these, or run `python -m "
-            f"pipeline.prepare --resolution={data.resolution}` into another folder."
-        )
-    height, width, _ = info.shape(data.resolution)
-    if height != width:
-        raise UserError(
-            f"--config.data.resolution={data.resolution}: the images in {info.dir} are {height} "
-            f"high and {width} wide; the systems make square ones. Prepare with --resolution."
-        )
-    if data.channels != info.channels:
-        raise UserError(
-            f"--config.data.channels={data.channels}: the images in {info.dir} have "
-            f"{info.channels} channel(s). Set data.channels={info.channels}, or prepare with "
-            f"--channels={data.channels}."
-        )
-    if data.conditional and not info.num_classes:
-        raise UserError(
-            f"--config.data.conditional=True: {info.dir} has no labels. Prepare it from class "
-            "sub-folders, or set --config.data.conditional=False."
-        )
-    n_critic = config.optimizer.get("n_critic", 1)
-    if not isinstance(n_critic, int) or n_critic < 1:
-        raise UserError(f"--config.optimizer.n_critic={n_critic}: expected 1 or more.")
-    # A step's n_critic batches may run across the border of two epochs.
-    count = info.count("train")
-    if count < train.batch_size:
-        raise UserError(
-            f"--config.train.batch_size={train.batch_size}: {info.dir} has only {count} training "
-            "images; expected a batch no larger than that."
-        )
-    tips = _tips(config)
-    if tips["replay"] > 0 and train.batch_size > tips["replay_pool"]:
-        raise UserError(
-            f"--config.tips.replay_pool={tips['replay_pool']}: expected at least "
-            f"train.batch_size={train.batch_size} images."
-        )
-
-
-def _tips(config: Any) -> dict[str, Any]:
-    """The `tips` section with what it lacks."""
-    return switches.TIPS | dict(config.get("tips") or {})
+STAGE_SEEDS = 1_000_003  # between the seeds of two stages' orders of the data
+SECTIONS = ("penalties", "tips", "growth")  # what `compile` takes as a whole
 
 
 def build(config: Any, info: "data_lib.DatasetInfo", seed: int | None = None) -> "GANSystem":
@@ -154,7 +63,11 @@ def build(config: Any, info: "data_lib.DatasetInfo", seed: int | None = None) ->
     for section in sections:
         if section not in takes:
             raise UserError(f"config.{section}: {system.system_name} has no such section.")
-    takes -= {"seed", "g_optimizer", "d_optimizer", "keras_arguments", "penalties", "tips"}
+    if "growth" in takes:
+        sections["growth"] = checks.growth(config) if config.get("growth") else None
+    elif config.get("growth"):
+        raise UserError(f"config.growth: {system.system_name} does not grow.")
+    takes -= {"seed", "g_optimizer", "d_optimizer", "keras_arguments", *SECTIONS}
     unknown = sorted(set(config.optimizer) - takes)
     if unknown:
         close = difflib.get_close_matches(unknown[0], takes, n=1)
@@ -170,17 +83,6 @@ def build(config: Any, info: "data_lib.DatasetInfo", seed: int | None = None) ->
         **sections,
     )
     return system
-
-
-def _check_slices(system: "GANSystem", batch: int) -> None:
-    """Refuses a replica's batch that a system's discriminators cannot share out equally."""
-    count = len(system.critics) if getattr(system, "own_slices", False) else 1
-    if batch % count:
-        raise UserError(
-            f"--config.train.batch_size: {batch} images on a replica do not divide into slices for "
-            f"{count} discriminators; expected a multiple of {count}, another "
-            "system.discriminators, or optimizer.own_slices=False."
-        )
 
 
 def train(
@@ -211,6 +113,7 @@ def train(
         raise UserError("--data is missing: the folder that `python -m pipeline.prepare` wrote.")
     workdir = Path(workdir)
     info = data_lib.info(data_dir or config.data.dir)
+    config = checks.with_steps(config)
     validate(config, info)
     run_folder.check(workdir, config, info.fingerprint)
     evaluation.check(config, info)
@@ -222,17 +125,7 @@ def train(
             "do; expected warn or stop."
         )
     distribution = distribute.make(strategy, logical_cpus)
-    replicas = distribution.num_replicas_in_sync
-    if config.train.batch_size % replicas:
-        raise UserError(
-            f"--config.train.batch_size={config.train.batch_size} is the global batch; it must "
-            f"divide by the {replicas} replicas of --strategy={strategy}."
-        )
-    if replicas > 1 and _tips(config)["replay"] > 0:
-        raise UserError(
-            f"--config.tips.replay={config.tips.replay}: the pool of past fakes works on one "
-            f"replica, --strategy={strategy} has {replicas}; set tips.replay=0 or --strategy=none."
-        )
+    checks.check_replicas(config, strategy, distribution.num_replicas_in_sync)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     # A rollback is nothing but a restart: it leaves `fit`, and what a killed process would find in
@@ -263,11 +156,13 @@ def _stretch(
     seed = journal.seed(config.train.seed)
     with distribution.scope():
         system = build(config, info, seed)
-    _check_slices(system, config.train.batch_size // distribution.num_replicas_in_sync)
+    checks.check_slices(system, config.train.batch_size // distribution.num_replicas_in_sync)
     rates = monitor_journal.base_rates(system.state())
     found = checkpoint.newest(directory)
     start = checkpoint.restore(system, found) if found else 0
+    system.resume()
     monitor_journal.scale_rates(rates, journal.lr_scale)
+    growth = checks.growth(config)
     last = config.train.steps
     if start >= last:
         print(f"{workdir}: already at step {start} of {last}; nothing to train", file=sys.stderr)
@@ -287,20 +182,9 @@ def _stretch(
             print(f"continuing {workdir} at step {start} of {last}", file=sys.stderr)
     if start == 0:
         _first_look(system, config, info, workdir, chief)
-    batch, n_critic = config.train.batch_size, system.n_critic
-    read = functools.partial(
-        data_lib.load,
-        info.dir,
-        config.data.resolution,
-        batch,
-        "train",
-        seed,
-        start_step=start * n_critic,
-    )
-    dataset = distribute.feed(distribution, lambda shard: read(shard=shard), batch, n_critic)
-    watchers = _watchers(config, settings, workdir, info, system, journal, chief, found)
+    watchers = _watchers(config, settings, workdir, info, system, journal, chief, found, growth)
     try:
-        system.fit(dataset, epochs=1, steps_per_epoch=last - start, verbose=0, callbacks=watchers)
+        _stages(config, info, system, distribution, journal, growth, start, watchers)
     finally:
         for watcher in watchers:  # Keras closes them only where `fit` ends well
             watcher.close()
@@ -308,6 +192,50 @@ def _stretch(
     if drift > 0:
         raise RuntimeError(f"replicas have drifted apart by {drift}: please report this as a bug")
     return system
+
+
+def _stages(
+    config: Any,
+    info: "data_lib.DatasetInfo",
+    system: "GANSystem",
+    distribution: tf.distribute.Strategy,
+    journal: monitor_journal.Journal,
+    growth: Growth,
+    start: int,
+    watchers: list[callbacks.AfterStep],
+) -> None:
+    """One `fit` a stage, from step `start` to the last, each with data of its own size."""
+    last, step, n_critic = config.train.steps, start, system.n_critic
+    seed = journal.seed(config.train.seed)
+    while step < last:
+        stage = growth.at(step)
+        end = last if stage is growth.stages[-1] else min(stage.last_step, last)
+        if growth.grows:
+            with distribution.scope():
+                system.enter(stage, fresh=step == stage.first_step)
+            rates = monitor_journal.base_rates(system.state())
+            monitor_journal.scale_rates(rates, journal.lr_scale)
+        read = functools.partial(
+            data_lib.load,
+            info.dir,
+            stage.resolution,
+            stage.batch_size,
+            "train",
+            seed + STAGE_SEEDS * stage.index,
+            start_step=(step - stage.first_step) * n_critic,
+            mirror=config.data.get("mirror", False),
+            fade=_fade(growth, stage) if stage.fading else None,
+        )
+        dataset = distribute.feed(
+            distribution, lambda shard, read=read: read(shard=shard), stage.batch_size, n_critic
+        )
+        system.fit(dataset, epochs=1, steps_per_epoch=end - step, verbose=0, callbacks=watchers)
+        step = end
+
+
+def _fade(growth: Growth, stage: Stage) -> Any:
+    """The reader's schedule: number of a batch of the stage -> alpha."""
+    return lambda batch: growth.alpha(stage, stage.first_step + batch)
 
 
 def _watchers(
@@ -319,10 +247,14 @@ def _watchers(
     journal: monitor_journal.Journal,
     chief: bool,
     found: Path | None,
+    growth: Growth,
 ) -> list[callbacks.AfterStep]:
     """Callbacks in their order: nothing bad is saved after the monitor has spoken."""
     train, conditional = config.train, bool(system.num_classes)
-    images = train.batch_size * system.n_critic
+
+    def images(step: int) -> int:
+        return growth.images(step) * system.n_critic
+
     yardstick = monitor_probe.reference(info, config.data.resolution, conditional)
     watch = monitor.Monitor(
         workdir,
@@ -340,7 +272,7 @@ def _watchers(
         chief,
         before=lambda step: [*watch.before_save(step), *evaluation.best_step(workdir)],
         seconds=checkpoint.place(found)["seconds"],
-        images_a_step=images,
+        images_at=images,
     )
     if not chief:
         return [watch, saver]
@@ -369,7 +301,11 @@ def _scoring(
     if saver is None:
         seconds = checkpoint.place(checkpoint.newest(directory))["seconds"]
         saver = callbacks.Checkpoints(directory, 1, train.steps, 2, True, seconds=seconds)
-    made, images = evaluation.settings(config), train.batch_size * system.n_critic
+    made, growth = evaluation.settings(config), checks.growth(config)
+
+    def images(step: int) -> int:
+        return growth.images(step) * system.n_critic
+
     source = evaluation.data_source(info, config.data.resolution)
     return [evaluation.Evaluations(workdir, made, request, source, images, saver)]
 

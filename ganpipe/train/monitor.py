@@ -118,7 +118,7 @@ class Monitor(callbacks.AfterStep):
         self.last = self.start
         snapshot = self.journal.snapshot(self.start)
         if self.probe is not None:
-            self.probe.start()
+            self.probe.begin()
         if snapshot is None:
             return
         for detector in self.detectors:

@@ -14,6 +14,7 @@ of real images of the same classes, both at 32 pixels at most:
 """
 
 import base64
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from ganpipe import data as data_lib
+from ganpipe.models import stages
 from ganpipe.ops import random
 
 if TYPE_CHECKING:
@@ -123,16 +125,29 @@ class Probe:
         self.yardstick = yardstick
         seeds = tf.range(FIRST_SEED, FIRST_SEED + ROWS, dtype=tf.int64)
         z = random.row_latents(seeds, system.latent_dim, system.latent_distribution)
-        inputs: Any = z if yardstick.labels is None else [z, tf.constant(yardstick.labels)]
-        self._fakes = tf.function(
-            lambda: tf.cast(system.generator(inputs, training=False), tf.float32)
-        )
+        self._inputs: Any = z if yardstick.labels is None else [z, tf.constant(yardstick.labels)]
+        self._system = system
         networks = {"G": system.generator, "D": system.discriminator}
         self._weights = {
             name: tf.function(lambda n=network: _sample(n.trainable_variables))
             for name, network in networks.items()
         }
         self.before: dict[str, np.ndarray] = {}
+
+    def begin(self) -> None:
+        """Remembers where the weights are, at the start of training or of a stage."""
+        self.__dict__.pop("_fakes", None)  # compiled for the networks of the stage before
+        self.start()
+
+    @functools.cached_property
+    def _fakes(self) -> Any:
+        system = self._system
+
+        def fakes() -> tf.Tensor:
+            images = tf.cast(system.generator(self._inputs, training=False), tf.float32)
+            return stages.full_size(system, images)
+
+        return tf.function(fakes)
 
     def start(self) -> None:
         """Remembers where the weights are."""

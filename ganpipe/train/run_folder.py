@@ -169,6 +169,7 @@ def load(run_dir: str | os.PathLike, step: int | None = None) -> "GANSystem":
     folder = _chosen(run, step)
     system = registry.create(name, **arguments)
     checkpoint.restore_networks(system, folder)
+    system.resume()
     return system
 
 

@@ -83,7 +83,12 @@ def made(tmp_path, monkeypatch):
         for step in range(10, at + 1, 10):
             (tmp_path / "checkpoints" / f"step_{step:08d}").mkdir(parents=True, exist_ok=True)
         watcher = evaluation.Evaluations(
-            tmp_path, evaluation.settings(config()), "request", "source", 4, saver
+            tmp_path,
+            evaluation.settings(config()),
+            "request",
+            "source",
+            lambda step: 4 * step,
+            saver,
         )
         watcher.set_model(model)
         watcher.on_train_begin()

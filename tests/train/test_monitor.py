@@ -12,6 +12,7 @@ from ganpipe.errors import UserError
 from ganpipe.ops.optimizers import Adam, MomentumSGD
 from ganpipe.train import (
     checkpoint,
+    checks,
     incident,
     loop,
     monitor,
@@ -457,8 +458,9 @@ def test_a_replay_pool_smaller_than_the_batch_is_refused_at_once(tiny_config, ti
     with pytest.raises(UserError, match=r"tips.replay_pool=7: expected .* train.batch_size=8"):
         loop.train(config, tmp_path / "run", data_dir=tiny_data)
     assert not (tmp_path / "run").exists()
-    loop.validate(with_tips(tiny_config(), replay_pool=7), ganpipe.data.info(tiny_data))  # off
-    loop.validate(with_tips(tiny_config(), replay=0.5, replay_pool=8), ganpipe.data.info(tiny_data))
+    info = ganpipe.data.info(tiny_data)
+    checks.validate(with_tips(tiny_config(), replay_pool=7), info)  # off
+    checks.validate(with_tips(tiny_config(), replay=0.5, replay_pool=8), info)
 
 
 def test_a_replay_pool_on_two_replicas_is_refused_at_once(
