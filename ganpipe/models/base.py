@@ -18,11 +18,30 @@ from ganpipe.ops import random
 from ganpipe.ops.growth import Growth
 from ganpipe.ops.objective import Objective
 
+# Keras has no public name for the class of models that are made from inputs and outputs.
+Functional = type(keras.Model(inputs=(_nothing := keras.Input(())), outputs=_nothing))
+
 
 def rows_meet(network: keras.Model) -> bool:
     """True when a row's output depends on its batch: the network has batch normalisation."""
     kinds = (BatchNorm, keras.layers.BatchNormalization)
     return any(isinstance(layer, kinds) for layer in network._flatten_layers())
+
+
+def trackable(network: keras.Model) -> Any:
+    """What a checkpoint holds of a network: itself, or a module with every one of its variables.
+
+    TensorFlow does not see the layers that a subclassed Keras model keeps in lists: a checkpoint
+    would lack them without a word.
+    """
+    if isinstance(network, keras.Sequential | Functional):
+        return network
+    module = tf.Module(name=network.name)
+    module.weights = {
+        f"{number:03d}_{variable.path}": variable.value
+        for number, variable in enumerate(network.variables)
+    }
+    return module
 
 
 class GANSystem(keras.Model):
@@ -262,15 +281,16 @@ class GANSystem(keras.Model):
           mean_image: (H, W, C) float32 in [-1, 1], the mean of the training images.
         """
 
+    def network_state(self) -> dict[str, Any]:
+        """The part of the checkpoint tree that inference needs."""
+        names = ("generator", "generator_ema", "discriminator")
+        return {n: trackable(getattr(self, n)) for n in names} | {"step": self.step}
+
     def state(self) -> dict[str, Any]:
         """The checkpoint tree. Random state and data position are functions of seed and step."""
-        tree = {
-            "generator": self.generator,
-            "generator_ema": self.generator_ema,
-            "discriminator": self.discriminator,
+        tree = self.network_state() | {
             "g_optimizer": self.g_optimizer,
             "d_optimizer": self.d_optimizer,
-            "step": self.step,
         }
         own = ("logit_average", "replay_pool")  # made by `compile` where the objective needs them
         return tree | {name: getattr(self, name) for name in own if hasattr(self, name)}

@@ -190,14 +190,8 @@ def restore_networks(system: "GANSystem", folder: Path) -> int:
     Raises:
       UserError: the checkpoint is of another architecture.
     """
-    tree = {
-        "generator": system.generator,
-        "generator_ema": system.generator_ema,
-        "discriminator": system.discriminator,
-        "step": system.step,
-    }
     try:
-        status = tf.train.Checkpoint(**tree).read(str(folder / "state"))
+        status = tf.train.Checkpoint(**system.network_state()).read(str(folder / "state"))
         status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise UserError(
