@@ -27,6 +27,9 @@ SMALL = {
     "lsgan": {"nf": 4},
     "wgan": {"nf": 4},
     "wgan_gp": {"dim": 4},
+    "progan": {"fmap_base": 64, "fmap_max": 4, "group_size": 2},
+    "stylegan": {"fmap_base": 64, "fmap_max": 4, "group_size": 2, "w_dim": 6},
+    "stylegan2": {"channel_base": 32, "channel_max": 4, "group_size": 2, "w_dim": 6},
 }
 
 
