@@ -51,11 +51,12 @@ TARGETS = {
     "kernel": {("float32", "torch-fidelity"): 3.0, ("float64", "torch-fidelity"): 1.0},
     "prdc": {("", "prdc"): 2.0},
 }
-# (relative, absolute) as in the golden file: the peers take means and kernels in float32, and roots
+# (relative, absolute) as in the golden file. torch-fidelity takes means and kernels in float32; of
+# `frechet-ill`, 3.6e-6 off, ours with means in float32 is its value to 2e-12. Both peers take roots
 # of the eigenvalues of a product, of which an ill-conditioned one has lost the least.
 TOLERANCES = {
     "frechet": (3e-7, 0.0),
-    "frechet-ill": (3e-6, 0.0),
+    "frechet-ill": (5e-6, 0.0),
     "kernel": (2e-6, 5e-7),
     "prdc": (0.0, 1e-12),
 }

@@ -40,7 +40,9 @@ if importlib.util.find_spec("torchvision") is None:
 def frechet_pytorch_fid(fake, real, sizes):
     from pytorch_fid.fid_score import calculate_frechet_distance
 
-    moments = [(x.mean(axis=0), np.cov(x, rowvar=False)) for x in (fake, real)]
+    # It keeps activations in float64, so its means are of float64.
+    sets = [x.astype(np.float64) for x in (fake, real)]
+    moments = [(x.mean(axis=0), np.cov(x, rowvar=False)) for x in sets]
     return [float(calculate_frechet_distance(*moments[0], *moments[1]))]
 
 

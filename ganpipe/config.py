@@ -80,6 +80,7 @@ EVALUATE = {
     "num": 2000,  # generated images
     "split": "test",
     "best": "frechet",  # the checkpoint with the best value of it is kept
+    "extractor": "auto",  # of the features: a name of `ganpipe eval --extractor=help`
 }
 
 _HELP = """experiment config: NAME, NAME:VARIANT or PATH.py[:VARIANT]; single keys are changed by

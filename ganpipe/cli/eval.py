@@ -3,6 +3,7 @@
   python -m ganpipe eval --run=runs/a --out=metrics.json
   python -m ganpipe eval --run=runs/a --metrics=frechet,kernel --num=10000 --out=metrics.json
   python -m ganpipe eval --run=runs/a --step=4000 --metrics=precision,recall --out=metrics.json
+  python -m ganpipe eval --run=runs/a --every_kimg=200 --metrics=frechet --out=metrics.json
   python -m ganpipe eval --npz=samples.npz --data=data/fashion_mnist --out=metrics.json
   python -m ganpipe eval --images=samples/ --data=data/fashion_mnist --out=metrics.json
 
@@ -12,16 +13,15 @@ is trained on the data set's own training images; that takes about a minute once
 split and counts. Scores are called FID, KID and IS only with the published Inception weights.
 
 A run knows its data folder; --data (or --reference) says where it is now. Its scores are also added
-to RUN/metrics.jsonl and TensorBoard; `python -m ganpipe compare` reads them. --images is a folder
+to RUN/metrics.jsonl and TensorBoard; `python -m ganpipe compare` reads them. --every_kimg=K scores
+the checkpoints that the run kept, one every K thousand images; what stands in the history as it
+would be taken now is not taken again. --images is a folder
 of PNG or JPEG files, all of one size that the data folder holds. An --npz file holds `images`
 (N, H, W, C) uint8 and, for label_accuracy, `labels` (N,) as they were asked for.
 """
 
-import functools
-import json
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,16 @@ import numpy as np
 from absl import flags
 
 from ganpipe.cli import app, output
+from ganpipe.cli.eval_run import (
+    DEFAULT_METRICS,
+    DEFAULT_NUM,
+    REPORT_IMAGES,
+    evaluate_run,
+    evaluate_series,
+    page_of,
+    record_run,
+)
 from ganpipe.errors import UserError
-
-DEFAULT_METRICS = ("frechet", "kernel", "label_accuracy")
-DEFAULT_NUM = 2000
-REPORT_IMAGES = 10_000
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("run", None, "run folder of `ganpipe train`", flag_values=FLAGS)
@@ -47,10 +52,17 @@ flags.DEFINE_list(
 flags.DEFINE_string(
     "extractor",
     "auto",
-    "of the features: auto, or one that --extractor=help lists",
+    "of the features: auto, or one that --extractor=help lists; NAME:FILE names its weights",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer("step", None, "checkpoint of --run; default: the newest", flag_values=FLAGS)
+flags.DEFINE_float(
+    "every_kimg",
+    None,
+    "score the checkpoints of --run, one every so many thousand images seen",
+    lower_bound=0.0,
+    flag_values=FLAGS,
+)
 flags.DEFINE_string("out", None, "JSON file to write", flag_values=FLAGS)
 flags.DEFINE_string(
     "report", None, "HTML page to write: neighbours, curves, best and worst", flag_values=FLAGS
@@ -77,90 +89,6 @@ flags.DEFINE_string(
     "where classifiers are kept; default $GANPIPE_CACHE/extractors or ~/.cache/ganpipe/extractors",
     flag_values=FLAGS,
 )
-
-
-def evaluate_run(
-    run_dir: str | os.PathLike,
-    *,
-    data_dir: str | os.PathLike | None = None,
-    metrics: Sequence[str] = DEFAULT_METRICS,
-    num: int = DEFAULT_NUM,
-    seed: int = 0,
-    split: str = "test",
-    cache_dir: str | os.PathLike | None = None,
-    extractor: str = "auto",
-    step: int | None = None,
-    report: str | os.PathLike | None = None,
-) -> dict[str, Any]:
-    """Scores the averaged generator of a run's checkpoint.
-
-    Args:
-      run_dir: folder that `ganpipe train` wrote.
-      data_dir: prepared data folder; None takes the run's own. Data of another fingerprint than
-        the run's are used with a warning on stderr.
-      metrics: names out of `ganpipe.metrics.evaluate.METRICS`.
-      num: generated images.
-      seed: see `ganpipe.metrics.evaluate.evaluate`.
-      split: split of the data set to compare with.
-      cache_dir: where classifiers are kept; None is `evaluation.default_cache_dir()`.
-      extractor: a name out of `ganpipe.metrics.choice.SUMMARIES`.
-      step: of the checkpoint; None takes the newest sound one.
-      report: HTML file to write about it; see `ganpipe.metrics.report`.
-
-    Returns:
-      What metrics.json holds; see `docs/metrics.md`.
-
-    Raises:
-      UserError: anything that cannot be evaluated, before the classifier is trained.
-    """
-    record = _run_record(Path(run_dir))
-    folder = data_dir or record.get("data_dir") or record["config"].get("data", {}).get("dir")
-    if not folder:
-        raise UserError(f"{run_dir}/config.json names no data folder: give it with --data")
-
-    import ganpipe
-    from ganpipe import data
-    from ganpipe.metrics import choice, evaluate
-    from ganpipe.train import evaluation
-
-    info = data.info(folder)
-    trained_on = record.get("data_fingerprint")
-    if trained_on and trained_on != info.fingerprint:
-        print(
-            f"warning: {run_dir} was trained on data with the fingerprint {trained_on[:12]}, "
-            f"{folder} has {info.fingerprint[:12]}: the scores compare with other images",
-            file=sys.stderr,
-        )
-    system = ganpipe.load(run_dir) if step is None else ganpipe.load(run_dir, step)
-    source = evaluation.data_source(info, system.resolution)
-    choice.check(extractor, source, metrics)
-    request = evaluate.check(
-        metrics=metrics,
-        num=num,
-        source=source,
-        split=split,
-        num_classes=system.num_classes,
-        resolution=system.resolution,
-        channels=system.channels,
-        classes_known=choice.knows_classes(extractor, source),
-        looked_at=REPORT_IMAGES if report else 0,
-    )
-    cache = Path(cache_dir or evaluation.default_cache_dir())
-    ruler = choice.get(extractor, source, cache)
-    origin = {
-        "dir": str(Path(run_dir).resolve()),
-        "config_fingerprint": record.get("fingerprint"),
-        "data_fingerprint": trained_on,
-        "commit": record.get("commit"),
-        "step": int(system.step),
-    }
-
-    def inspect(context: Any, result: dict[str, Any]) -> None:
-        result["passport"]["run"] = origin
-        if report is not None:
-            _page(report)(context, result)
-
-    return evaluate.evaluate(system.sample, source, ruler, request, seed, cache, inspect)
 
 
 def evaluate_images(
@@ -233,16 +161,7 @@ def evaluate_images(
     )
     cache = Path(cache_dir or evaluation.default_cache_dir())
     ruler = choice.get(extractor, source, cache)
-    return evaluate.evaluate_images(images, labels, source, ruler, request, cache, _page(report))
-
-
-def _page(report: str | os.PathLike | None) -> Callable[..., None] | None:
-    """`inspect` of an evaluation: writes the page."""
-    if report is None:
-        return None
-    from ganpipe.metrics import report as pages
-
-    return functools.partial(pages.write, report)
+    return evaluate.evaluate_images(images, labels, source, ruler, request, cache, page_of(report))
 
 
 def evaluate_npz(path: str | os.PathLike, **arguments: Any) -> dict[str, Any]:
@@ -287,34 +206,6 @@ def evaluate_folder(path: str | os.PathLike, **arguments: Any) -> dict[str, Any]
     return result
 
 
-def record_run(run: Path, result: dict[str, Any]) -> None:
-    """Adds a result of `evaluate_run` to the run's own history."""
-    import tensorflow as tf
-
-    from ganpipe.train import evaluation
-
-    step = result["passport"]["run"]["step"]
-    try:
-        evaluation.record(run, result, step, *evaluation.place(run, step))
-    except (OSError, tf.errors.OpError) as error:  # a run folder that others own may be read alone
-        print(f"warning: {run}/metrics.jsonl is not written: {error}", file=sys.stderr)
-
-
-def _run_record(run: Path) -> dict[str, Any]:
-    """config.json of a run folder."""
-    path = run / "config.json"
-    if not path.is_file():
-        what = "has no config.json" if run.is_dir() else "does not exist"
-        raise UserError(f"--run={run} {what}: expected a folder that `ganpipe train` wrote")
-    try:
-        record = json.loads(path.read_text())
-        if not isinstance(record["config"], dict):
-            raise ValueError("`config` is not an object")
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not readable as a run's config: {error}") from error
-    return record
-
-
 def main(arguments: list[str]) -> None:
     """Entry point."""
     if arguments:
@@ -328,8 +219,21 @@ def main(arguments: list[str]) -> None:
     if given != ["run"]:
         if not FLAGS.data:
             raise UserError(f"--data is missing: --{given[0]} needs a data folder to compare with")
-        if FLAGS.step is not None:
-            raise UserError(f"--step={FLAGS.step}: only --run has checkpoints")
+        for flag, why in (
+            ("step", "only --run has checkpoints"),
+            ("every_kimg", "only --run has checkpoints"),
+            ("seed", "only --run samples images; these exist already"),
+        ):
+            if FLAGS[flag].present:
+                raise UserError(f"--{flag}={FLAGS[flag].value}: {why}: leave it out")
+    if FLAGS.every_kimg is not None:
+        if not FLAGS.every_kimg:
+            raise UserError("--every_kimg=0: expected thousands of images between two scores")
+        for flag in ("step", "report"):
+            if FLAGS[flag].value is not None:
+                raise UserError(
+                    f"--{flag} and --every_kimg: one checkpoint, or many; leave one out"
+                )
     if not FLAGS.out:
         raise UserError("--out is missing: the JSON file to write, for example metrics.json")
     out = Path(FLAGS.out)
@@ -346,6 +250,19 @@ def main(arguments: list[str]) -> None:
         "extractor": FLAGS.extractor,
         "report": FLAGS.report,
     }
+    if FLAGS.every_kimg is not None:
+        del common["report"]
+        series = evaluate_series(
+            FLAGS.run,
+            every_kimg=FLAGS.every_kimg,
+            num=FLAGS.num or DEFAULT_NUM,
+            seed=FLAGS.seed,
+            **common,
+        )
+        output.write_json(out, series)
+        print(output.series_table(series))
+        print(f"scores: {out}")
+        return
     if FLAGS.run:
         num = FLAGS.num or DEFAULT_NUM
         result = evaluate_run(FLAGS.run, num=num, seed=FLAGS.seed, step=FLAGS.step, **common)

@@ -33,6 +33,24 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, note])
 
 
+def series_table(series: dict[str, Any]) -> str:
+    """Scores of several checkpoints of a run as text, one line each."""
+    lines = series["results"]
+    names = dict.fromkeys(metric for line in lines for metric in line["names"])
+    titles = [next(r["names"][m] for r in lines if m in r["names"]) for m in names]
+    rows = [("step", "images", *titles)]
+    for line in lines:
+        cells = (f"{line['scores'][m]:.6g}" if m in line["scores"] else "-" for m in names)
+        rows.append((str(line["step"]), f"{line['images_seen']:,}", *cells))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    text = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    text += [f"step {step} is not scored: {why}" for step, why in series["failed"].items()]
+    if lines:
+        extractor = lines[-1]["extractor"]
+        text.append(f"extractor: {extractor['name']} {extractor['hash'][:12]}")
+    return "\n".join(text)
+
+
 def write_json(path: str | os.PathLike, values: dict[str, Any]) -> None:
     """Writes JSON beside its place and renames it there."""
     path = Path(path)

@@ -1,10 +1,12 @@
-"""Which extractor a score is taken with: `--extractor=` by name, or by what there is."""
+"""Which extractor a score is taken with: `--extractor=NAME` or `NAME:FILE`, or by what there is."""
 
+import importlib
 import os
 from collections.abc import Sequence
 
 from ganpipe.errors import UserError
 from ganpipe.metrics import classifier, extractors, smallcnn
+from ganpipe.metrics.extractors import base
 from ganpipe.metrics.material import Extractor
 from ganpipe.metrics.source import ImageSource
 
@@ -16,26 +18,52 @@ SUMMARIES = {
     **{name: line for name, (_, line) in extractors.NAMES.items()},
 }
 
+# Extractors that read a file of weights, which may be named: `inception:FILE.pb`.
+WITH_FILE = ("efflite0", "inception", "vgg16")
 
-def knows_classes(name: str, source: ImageSource) -> bool:
+# These ask the extractor for the data set's own classes.
+OF_OWN_CLASSES = ("label_accuracy", "separability_z", "separability_w")
+
+
+def parts(spec: str) -> tuple[str, str | None]:
+    """`NAME[:FILE]` -> (name, file or None).
+
+    Raises:
+      UserError: an unknown name, a file for an extractor that reads none, an empty file.
+    """
+    name, colon, file = spec.partition(":")
+    if name not in SUMMARIES:
+        raise UserError(f"--extractor={spec}: unknown; known are {', '.join(SUMMARIES)}")
+    if not colon:
+        return name, None
+    if name not in WITH_FILE:
+        raise UserError(
+            f"--extractor={spec}: {name} reads no file of weights; {', '.join(WITH_FILE)} do"
+        )
+    if not file:
+        raise UserError(f"--extractor={spec}: expected {name} or {name}:FILE")
+    return name, file
+
+
+def knows_classes(spec: str, source: ImageSource) -> bool:
     """Whether the extractor has classes to predict (its own, or those of the data set)."""
+    name, _ = parts(spec)
     if name in ("auto", OWN):
         return source.num_classes > 1
     return name in ("efflite0", "inception")
 
 
-def check(name: str, source: ImageSource, metrics: Sequence[str] = ()) -> None:
+def check(spec: str, source: ImageSource, metrics: Sequence[str] = ()) -> None:
     """Refuses an extractor that does not fit the images or metrics, before it is made.
 
     Raises:
       UserError: an unknown name, a colour extractor for grey images, or label_accuracy with an
         extractor whose classes are not those of the data.
     """
-    if name not in SUMMARIES:
-        raise UserError(f"--extractor={name}: unknown; known are {', '.join(SUMMARIES)}")
-    if source.channels != 3 and name in ("efflite0", "inception", "vgg16"):
+    name, _ = parts(spec)
+    if source.channels != 3 and name in WITH_FILE:
         raise UserError(
-            f"--extractor={name} was trained on colour, {source.name} has {source.channels} "
+            f"--extractor={spec} was trained on colour, {source.name} has {source.channels} "
             f"channel(s): use --extractor={OWN} or pixels"
         )
 
@@ -47,22 +75,39 @@ def check(name: str, source: ImageSource, metrics: Sequence[str] = ()) -> None:
             f"--extractor=pixels: images of {source.name} have {dim:,} values, whose covariance "
             f"takes {8 * dim**2 / 2**30:.0f} GiB; expected at most {MOST_PIXELS:,}"
         )
-    if "label_accuracy" in metrics and name not in ("auto", OWN):
-        raise UserError(
-            f"--extractor={name} does not know the classes of {source.name}: leave label_accuracy "
-            f"out of --metrics, or use --extractor={OWN}"
-        )
+    for metric in OF_OWN_CLASSES:
+        if metric in metrics and name not in ("auto", OWN):
+            raise UserError(
+                f"--extractor={spec} does not know the classes of {source.name}: leave {metric} "
+                f"out of --metrics, or use --extractor={OWN}"
+            )
 
 
-def get(name: str, source: ImageSource, cache_dir: str | os.PathLike) -> Extractor:
+def check_file(spec: str) -> None:
+    """Refuses an extractor whose file of weights is not there; reads nothing of it.
+
+    Raises:
+      UserError: tells where it is published and where to put it.
+    """
+    name, file = parts(spec)
+    if name not in WITH_FILE:
+        return
+    module = importlib.import_module(f"ganpipe.metrics.extractors.{extractors.NAMES[name][0]}")
+    if file is None and hasattr(module, "installed_file"):
+        file = module.installed_file()
+    base.locate(module.PUBLISHED, file)
+
+
+def get(spec: str, source: ImageSource, cache_dir: str | os.PathLike) -> Extractor:
     """The extractor of a name: trained, read from its file, or taken from the cache.
 
     Raises:
       UserError: as `check`; a file of weights that is missing or not as published.
     """
-    check(name, source)
+    check(spec, source)
+    name, file = parts(spec)
     if name in ("auto", OWN):
         return classifier.get_or_train(source, cache_dir)
     if name == "pixels":
         return extractors.load(name, channels=source.channels, size=source.resolution)
-    return extractors.load(name)
+    return extractors.load(name, **({} if file is None else {"path": file}))

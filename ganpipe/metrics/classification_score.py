@@ -6,22 +6,27 @@ It sees what a distance between features hides: a class without variety teaches 
 augmentation trains on real and generated images together.
 
 The published figures come from ResNet-50 (ImageNet) and ResNet-56 (CIFAR-10) trained to the end.
-Here the network is `smallcnn`, trained from scratch in about a minute: the score is called
-CAS-smallcnn, and what it may be compared with is the same network trained on reals (`reference`).
+Here the network is `smallcnn`, trained from scratch in about a minute (CAS-smallcnn), or a
+ResNet-20 in some ten (CAS-resnet20); any depth 6 n + 2 can be asked for, `resnet56` for one. What a
+score may be compared with is the same network trained on reals (`reference`).
 """
 
+import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 
 from ganpipe.errors import UserError
-from ganpipe.metrics import smallcnn
+from ganpipe.metrics import smallcnn, smallresnet
 from ganpipe.metrics.classifier import ClassifierExtractor
 from ganpipe.metrics.label_accuracy import label_accuracy
 from ganpipe.metrics.source import from_arrays
 
 TOP_K = 5
+NETWORK = "smallcnn"
 _BATCH = 250
 
 
@@ -133,6 +138,24 @@ def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
     return float((others_ahead < k).mean())
 
 
+def find_network(
+    name: str,
+) -> tuple[Callable[..., keras.Model], smallcnn.TrainingSettings]:
+    """(maker, settings of the training) of `smallcnn` or `resnetDEPTH`.
+
+    Raises:
+      UserError: another name, or a depth that is not 6 n + 2.
+    """
+    if name == "smallcnn":
+        return smallcnn.build, smallcnn.TrainingSettings()
+    depth = name.removeprefix("resnet")
+    if not (name.startswith("resnet") and depth.isdecimal() and int(depth) % 6 == 2):
+        raise UserError(f"network={name!r}: expected smallcnn, resnet20, resnet56 (6 n + 2 layers)")
+    if int(depth) < 8:
+        raise UserError(f"network={name!r}: the shallowest is resnet8")
+    return functools.partial(smallresnet.build, depth=int(depth)), smallresnet.SETTINGS
+
+
 def train_and_test(
     train: LabelledImages,
     test: LabelledImages,
@@ -140,6 +163,7 @@ def train_and_test(
     *,
     trained_on: str = "fake",
     settings: smallcnn.TrainingSettings | None = None,
+    network: str = NETWORK,
 ) -> ClassificationScore:
     """Trains a fresh classifier on one set and tests it on another.
 
@@ -148,7 +172,8 @@ def train_and_test(
       test: real images that were in no training set.
       num_classes: K, at least 2.
       trained_on: what `train` is, for the report.
-      settings: of the training; None for the defaults.
+      settings: of the training; None for the network's defaults.
+      network: see `find_network`.
 
     Raises:
       UserError: images or labels that cannot be used, unlike shapes, a class without training
@@ -167,13 +192,13 @@ def train_and_test(
     missing = np.flatnonzero(np.bincount(train.labels, minlength=num_classes) == 0)
     if len(missing):
         raise UserError(f"{trained_on} images: classes {missing.tolist()} have none to learn from")
-    settings = smallcnn.TrainingSettings() if settings is None else settings
+    maker, defaults = find_network(network)
     names = [str(i) for i in range(num_classes)]
     splits = {"train": (train.images, train.labels), "test": (test.images, test.labels)}
     digest = hashlib.sha256(train.images.tobytes()).hexdigest()
     source = from_arrays(trained_on, digest, splits, names)
-    model, seen = smallcnn.train(source, settings)
-    card = {"name": f"smallcnn on {trained_on}", "num_classes": num_classes}
+    model, seen = smallcnn.train(source, settings or defaults, maker)
+    card = {"name": f"{network} on {trained_on}", "num_classes": num_classes}
     logits = ClassifierExtractor(model, card, _BATCH).logits(test.images)
     agreement = label_accuracy(test.labels, logits.argmax(axis=1), num_classes)
     return ClassificationScore(
@@ -195,6 +220,7 @@ def classification_score(
     *,
     balanced: bool = True,
     settings: smallcnn.TrainingSettings | None = None,
+    network: str = NETWORK,
 ) -> ClassificationScore:
     """CAS: trained on generated images only, tested on real ones. As `train_and_test`.
 
@@ -204,7 +230,8 @@ def classification_score(
     check("fake", fake, num_classes)
     if balanced:
         check_balanced(fake, num_classes)
-    return train_and_test(fake, test, num_classes, trained_on="fake", settings=settings)
+    how = {"settings": settings, "network": network}
+    return train_and_test(fake, test, num_classes, trained_on="fake", **how)
 
 
 def naive_augmentation(
@@ -214,6 +241,7 @@ def naive_augmentation(
     num_classes: int,
     *,
     settings: smallcnn.TrainingSettings | None = None,
+    network: str = NETWORK,
 ) -> ClassificationScore:
     """Trained on real and generated images together, tested on real ones; see `train_and_test`.
 
@@ -223,7 +251,8 @@ def naive_augmentation(
     check("real", real, num_classes)
     check("fake", fake, num_classes)
     both = joined(real, fake)
-    return train_and_test(both, test, num_classes, trained_on="real+fake", settings=settings)
+    how = {"settings": settings, "network": network}
+    return train_and_test(both, test, num_classes, trained_on="real+fake", **how)
 
 
 def reference(
@@ -232,6 +261,8 @@ def reference(
     num_classes: int,
     *,
     settings: smallcnn.TrainingSettings | None = None,
+    network: str = NETWORK,
 ) -> ClassificationScore:
     """Trained on real images: what the score would be of a perfect generator."""
-    return train_and_test(real, test, num_classes, trained_on="real", settings=settings)
+    how = {"settings": settings, "network": network}
+    return train_and_test(real, test, num_classes, trained_on="real", **how)

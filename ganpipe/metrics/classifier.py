@@ -86,7 +86,7 @@ class ClassifierExtractor:
           UserError: another shape or dtype, or floats outside [-1, 1].
         """
         images = self._checked(np.asarray(images))
-        features = np.empty((len(images), smallcnn.FEATURE_DIM), np.float32)
+        features = np.empty((len(images), self.model.output_shape[0][1]), np.float32)
         logits = np.empty((len(images), self.model.output_shape[1][1]), np.float32)
         for start in range(0, len(images), self.batch_size):
             rows = images[start : start + self.batch_size]
@@ -102,6 +102,10 @@ class ClassifierExtractor:
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """(N, H, W, C) images -> (N, d) float32, non-negative. Errors as `forward`."""
+        return self.forward(images)[0]
+
+    def float_features(self, images: np.ndarray) -> np.ndarray:
+        """(N, H, W, C) floats in [-1, 1] -> (N, d) float32, without rounding to 8 bits."""
         return self.forward(images)[0]
 
     def logits(self, images: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ganpipe.metrics import material, neighbours
 from ganpipe.metrics.frechet import GaussianStatistics
+from ganpipe.metrics.latents import LatentModel
 from ganpipe.metrics.material import Extractor, Seen
 from ganpipe.metrics.source import ImageSource
 
@@ -21,11 +22,13 @@ class Score:
       values: score -> number; the first is the metric's own.
       settings: stands in the passport.
       more: further keys of the result, for example a confusion matrix.
+      name: what the score is printed as, where that depends on how it was taken.
     """
 
     values: dict[str, float]
     settings: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
+    name: str | None = None
 
 
 @dataclass
@@ -40,6 +43,9 @@ class Context:
       judged: the generated images that belong to `asked`.
       asked: (N,) classes asked for, or None.
       cache_dir: where features of the reference are kept.
+      latents: the generator from its latents; None where only images are there.
+      seed: of the evaluation.
+      kept: what metrics of one kind share, by name.
     """
 
     source: ImageSource
@@ -50,6 +56,14 @@ class Context:
     asked: np.ndarray | None
     cache_dir: Path | None = None
     used_reference: bool = False
+    latents: LatentModel | None = None
+    seed: int = 0
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """Generated images that were asked for."""
+        return len(self.fake.features)
 
     @functools.cached_property
     def _reference(self) -> tuple[np.ndarray, np.ndarray]:

@@ -306,6 +306,10 @@ def nearest(x: np.ndarray, y: np.ndarray | None = None, *, k: int) -> tuple[np.n
 def squared(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """(n, m) float64 squared distances at once; small against the norms they are taken directly.
 
+    Where many are small (a tight cluster far from the mean: a collapsed generator), the cluster
+    gets an origin of its own, in which they are large, and so on for clusters inside it; of rows
+    that are copies one is computed.
+
     Args:
       x: (n, d).
       y: (m, d).
@@ -314,9 +318,42 @@ def squared(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     a, b = x - origin, y - origin
     norms = np.einsum("nd,nd->n", a, a)[:, None] + np.einsum("nd,nd->n", b, b)
     out = a @ b.T
+    del a, b
     out *= -2
     out += norms
     norms *= 1e-4  # At most 4 of 16 digits are lost to cancellation.
-    i, j = _nonzero(out < norms)
+    small = out < norms
+    del norms
+    if np.count_nonzero(small) > max(_DENSE * small.size, sum(small.shape)):
+        _squared_in_clusters(x, y, out, small)
+    i, j = _nonzero(small)
     out[i, j] = direct(x, i, y, j)
     return out
+
+
+def _squared_in_clusters(x: np.ndarray, y: np.ndarray, out: np.ndarray, small: np.ndarray) -> None:
+    """Fills in the dense blocks of small distances; those done are struck off `small`."""
+    for first in range(len(x)):
+        columns = np.flatnonzero(small[first])
+        if len(columns) <= _DENSE * small.shape[1]:
+            continue
+        # Those that are near one of its columns: the rows of this cluster.
+        rows = np.flatnonzero(small[:, columns[0]])
+        block = np.ix_(rows, columns)
+        if len(rows) * len(columns) < small.size:
+            found = squared(x[rows], y[columns])
+        else:  # No smaller than before: nothing but copies, or points that are evenly small.
+            found = _squared_of_copies(x, y)
+        wanted = small[block]
+        out[block] = np.where(wanted, found, out[block])
+        small[block] = False
+
+
+def _squared_of_copies(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """As `direct` of all pairs, each pair of unlike rows once."""
+    (rows, of_x), (columns, of_y) = (
+        np.unique(_first_copies(z), return_inverse=True) for z in (x, y)
+    )
+    i, j = np.divmod(np.arange(len(rows) * len(columns)), len(columns))
+    found = direct(x, rows[i], y, columns[j]).reshape(len(rows), len(columns))
+    return found[of_x[:, None], of_y]

@@ -21,6 +21,7 @@ from ganpipe.errors import UserError
 from ganpipe.metrics import label_accuracy as labels_metric
 from ganpipe.metrics import material, passport, suite
 from ganpipe.metrics.context import Context
+from ganpipe.metrics.latents import LatentModel
 from ganpipe.metrics.material import Extractor, Sampler, Seen
 from ganpipe.metrics.source import ImageSource
 from ganpipe.metrics.suite import METRICS
@@ -62,6 +63,11 @@ class Request:
         return any(what in METRICS[name].needs for name in self.metrics)
 
     @property
+    def looks_at_samples(self) -> bool:
+        """Whether images are needed beside those that metrics of latents make themselves."""
+        return bool(self.looked_at) or any(not METRICS[name].space for name in self.metrics)
+
+    @property
     def keep(self) -> int:
         """Images of each side that the metrics look at."""
         most = max(METRICS[name].images for name in self.metrics)
@@ -79,6 +85,7 @@ def check(
     channels: int | None = None,
     classes_known: bool | None = None,
     looked_at: int = 0,
+    spaces: Sequence[str] = (),
 ) -> Request:
     """Refuses what cannot be evaluated, before anything is trained or sampled.
 
@@ -93,6 +100,7 @@ def check(
       channels: of the generated images; None skips the comparison.
       classes_known: whether the extractor tells classes apart; None: when the source has them.
       looked_at: images of each side to keep for `inspect`.
+      spaces: latent spaces of the generator, see `ganpipe.metrics.latents`; () for images alone.
 
     Raises:
       UserError: naming what was found, what was expected and which flag to change.
@@ -124,8 +132,26 @@ def check(
         raise UserError(f"--num={num}: at least 1 image is needed")
     reference = source.count(split)
     for name in names:
+        _check_space(name, spaces, num_classes)
         _check_metric(name, num, reference, source, split, num_classes, classes_known)
     return Request(names, num, split, num_classes, looked_at)
+
+
+def _check_space(name: str, spaces: Sequence[str], num_classes: int) -> None:
+    """Whether the generator has the latent space of a metric."""
+    space = METRICS[name].space
+    if space and space not in spaces:
+        found = f"this generator has {', '.join(spaces)} alone" if spaces else "here are images"
+        hint = "a system with a mapping network" if space == "w" and spaces else "`eval --run`"
+        raise UserError(
+            f"{name} moves in the latent space {space} of a generator, {found}: leave it out of "
+            f"--metrics; it takes {hint}"
+        )
+    if name == "separability_z" and num_classes:
+        raise UserError(
+            "separability_z: this generator is told the class beside z, so z holds nothing of it: "
+            "leave it out of --metrics"
+        )
 
 
 def _check_metric(
@@ -179,6 +205,7 @@ def evaluate(
     seed: int = 0,
     cache_dir: Path | None = None,
     inspect: Inspect | None = None,
+    latents: LatentModel | None = None,
 ) -> dict[str, Any]:
     """Samples `request.num` images and scores them.
 
@@ -195,6 +222,7 @@ def evaluate(
       seed: row i has the seed `seed * 10^9 + i`.
       cache_dir: where features of the reference are kept for extractors without a folder.
       inspect: gets the context and the result, before this returns; `report.write` is one.
+      latents: the generator from its latents, for the metrics that need it.
 
     Returns:
       The dict of `docs/metrics.md`, ready for JSON.
@@ -224,6 +252,8 @@ def evaluate(
                 plans["reference proportions"] = proportional[order]
     sets: dict[str, Seen] = {
         rule: material.sample(sampler, extractor, labels, request.num, seed, request.keep)
+        if request.looks_at_samples
+        else material.nothing(request.num, source)
         for rule, labels in plans.items()
     }
     distance_rule, accuracy_rule = list(sets)[-1], next(iter(sets))
@@ -235,6 +265,8 @@ def evaluate(
         judged=sets[accuracy_rule],
         asked=plans[accuracy_rule],
         cache_dir=cache_dir,
+        latents=latents,
+        seed=seed,
     )
     fields = {
         "labels": {"distances": distance_rule, "label_accuracy": accuracy_rule},
@@ -303,7 +335,9 @@ def _result(
         counts["reference"] = source.count(request.split)
     result: dict[str, Any] = {
         "scores": scores,
-        "names": {name: suite.full_name(name, extractor) for name in request.metrics},
+        "names": {
+            name: score.name or suite.full_name(name, extractor) for name, score in outcomes.items()
+        },
         "extractor": {
             "name": extractor.name,
             "hash": extractor.hash,

@@ -7,37 +7,15 @@ TTUR, pytorch-fid, clean-fid and torch-fidelity do, and everything is float64. T
 FID only when the features come from the published Inception weights; here it is
 "Frechet distance" together with the name of the feature extractor.
 
-The trace term needs no matrix square root. Two exact ways:
-
-* full rank: with C1 = L L^T (Cholesky), C1 C2 has the eigenvalues of the symmetric L^T C2 L, so the
-  trace is the sum of their square roots: one eigenvalue problem without vectors;
-* any rank: with factors C1 = A1 A1^T and C2 = A2 A2^T it is the sum of the singular values of
-  A1^T A2. Factors of rank-deficient covariances are simply thinner, so no `eps` has to be added to
-  a diagonal and no noise eigenvalue adds its square root.
-
-The first takes half the time but squares the spectrum: an eigenvalue q has a rounding error of
-about e = eps |C1| |C2| (spectral norms), so its root has e / (2 sqrt q), or sqrt e where q is below
-e. The signs of these being random, their root of the sum of squares is an upper estimate of the
-error: measured errors are at most 0.31 of it (features graded by variance in rising order; 1e-2 and
-less in a random basis; d 256 and 512, conditions 1e-1 to 1e-12). It is known once the eigenvalues
-are; where it exceeds 1e-11 of the traces the second way is taken, with Cholesky factors where it
-can. Its errors stay near 1e-16 of the traces, whatever the condition.
+The trace term needs no matrix square root; see `frechet_trace`. TF-GAN's cheaper variants, of means
+alone and of diagonals, are in `frechet_variants`.
 
 Two identical sets give 0 up to rounding (about -1e-13); negatives are reported as they are.
 """
 
 import numpy as np
-from scipy import linalg
-from scipy.linalg import blas
 
-# Accepted error of the trace term by Cholesky, relative to tr C1 + tr C2 (see above).
-_ACCEPTED = 1e-11
-
-# Steps of power iteration for a norm that only has to be right within some per cent.
-_NORM_STEPS = 8
-
-# Values of a set that is copied whole to float64 (512 MiB); larger ones are streamed.
-_WHOLE_VALUES = 2**26
+from ganpipe.metrics import frechet_trace
 
 # Rows that are summed in one go. Fixed, so that how a caller cuts features into batches cannot
 # change the order of a single addition.
@@ -72,7 +50,7 @@ class GaussianStatistics:
         self._shift: np.ndarray | None = None
         self._count = 0
         self._sum = np.zeros(self.dim)
-        self._outer = np.zeros((self.dim, self.dim))
+        self._outer = np.zeros((self.dim, self.dim), order="F")  # its lower triangle
         self._pending = np.empty((_BLOCK_ROWS, self.dim))
         self._filled = 0
 
@@ -110,7 +88,7 @@ class GaussianStatistics:
             rows = rows[taken:]
             if self._filled == _BLOCK_ROWS:
                 self._sum += self._pending.sum(axis=0)
-                self._outer += self._pending.T @ self._pending
+                self._outer = frechet_trace.lower_product(self._pending, 1.0, self._outer)
                 self._count += _BLOCK_ROWS
                 self._filled = 0
         return self
@@ -135,94 +113,15 @@ class GaussianStatistics:
             raise ValueError(f"a covariance needs at least 2 rows, found {self.count}")
         rest = self._pending[: self._filled]
         total = self._sum + rest.sum(axis=0)
-        outer = self._outer + rest.T @ rest
-        outer -= np.outer(total, total / self.count)
-        outer /= self.count - self.ddof
-        return (outer + outer.T) / 2
+        lower = frechet_trace.lower_product(rest, 1.0, self._outer.copy(order="F"))
+        lower -= np.outer(total, total / self.count)
+        lower /= self.count - self.ddof
+        return frechet_trace.mirrored(lower)
 
 
 def _require_finite(rows: np.ndarray) -> None:
     if not np.isfinite(rows).all():
         raise ValueError("features hold NaN or infinity: the images or the extractor are broken")
-
-
-def covariance_factor(cov: np.ndarray) -> np.ndarray:
-    """A (d, r) float64 factor A with A A^T = cov, r the numerical rank.
-
-    Eigenvalues below d * eps * max are rounding noise of a rank-deficient matrix and are left out.
-
-    Args:
-      cov: (d, d) symmetric, positive semi-definite up to rounding.
-
-    Raises:
-      ValueError: an eigenvalue is clearly negative, so this is not a covariance.
-    """
-    values, vectors = np.linalg.eigh(np.asarray(cov, np.float64))
-    noise = len(values) * np.finfo(np.float64).eps * max(np.abs(values).max(), 0.0)
-    if values[0] < -1e3 * noise:
-        raise ValueError(
-            f"the matrix has the eigenvalue {values[0]:.3g}: not a covariance (none is negative)"
-        )
-    kept = values > noise
-    return vectors[:, kept] * np.sqrt(values[kept])
-
-
-def _cross_trace(A1: np.ndarray, A2: np.ndarray) -> float:
-    """tr (C1 C2)^(1/2) from factors (d, r1) and (d, r2): the nuclear norm of A1^T A2."""
-    if not A1.shape[1] or not A2.shape[1]:
-        return 0.0
-    return float(np.linalg.svd(A1.T @ A2, compute_uv=False).sum())
-
-
-def _lower_congruence(L: np.ndarray, C: np.ndarray) -> np.ndarray:
-    """L^T C L for lower triangular L and symmetric C; half the operations of full products."""
-    half = blas.dtrmm(1.0, L, C, side=1, lower=1)
-    return blas.dtrmm(1.0, L, half, side=0, lower=1, trans_a=1, overwrite_b=1)
-
-
-def _spectral_norm(C: np.ndarray) -> float:
-    """|C| of a covariance by a few steps of power iteration: from below, within some per cent."""
-    x = np.abs(C).sum(axis=1)
-    norm = 0.0
-    for _ in range(_NORM_STEPS):
-        length = float(np.linalg.norm(x))
-        if not length:
-            return 0.0
-        x = C @ (x / length)
-        norm = float(np.linalg.norm(x))
-    return norm
-
-
-def _cholesky(cov: np.ndarray) -> np.ndarray | None:
-    """The Cholesky factor, or None of a matrix that is numerically singular."""
-    try:
-        L = linalg.cholesky(cov, lower=True, check_finite=False)
-    except np.linalg.LinAlgError:
-        return None
-    pivots = np.diagonal(L) ** 2
-    return None if pivots.min() <= len(cov) * np.finfo(np.float64).eps * pivots.max() else L
-
-
-def _cross_trace_by_cholesky(
-    C1: np.ndarray, C2: np.ndarray, L1: np.ndarray, L2: np.ndarray
-) -> float | None:
-    """tr (C1 C2)^(1/2) by eigenvalues of L1^T C2 L1, or None where its rounding error would show.
-
-    L1 and L2 are the Cholesky factors of C1 and C2.
-    """
-    eps, d = np.finfo(np.float64).eps, len(C1)
-    error = eps * _spectral_norm(C1) * _spectral_norm(C2)  # of one eigenvalue
-    accepted = _ACCEPTED * (np.trace(C1) + np.trace(C2))
-    # The pivots give the product of the eigenvalues. Of all spectra with this product that of equal
-    # eigenvalues has the least error; where that is too large the costly part is spared.
-    mean_log = 2 * np.mean(np.log(np.diagonal(L1)) + np.log(np.diagonal(L2)))
-    if np.sqrt(d) * error > accepted * 2 * np.exp(mean_log / 2):
-        return None
-    values = np.linalg.eigvalsh(_lower_congruence(L1, C2), UPLO="L")
-    roots = np.sqrt(np.maximum(values, 0))
-    of_roots = error / np.maximum(2 * roots, np.sqrt(error)) if error else 0 * roots
-    estimate = np.sqrt(np.sum(of_roots**2))
-    return float(roots.sum()) if estimate <= accepted else None
 
 
 def frechet_distance(mu1: np.ndarray, cov1: np.ndarray, mu2: np.ndarray, cov2: np.ndarray) -> float:
@@ -246,35 +145,49 @@ def frechet_distance(mu1: np.ndarray, cov1: np.ndarray, mu2: np.ndarray, cov2: n
             f"shapes do not fit: means {mu1.shape} and {mu2.shape}, "
             f"covariances {cov1.shape} and {cov2.shape}"
         )
-    L1, L2 = _cholesky(cov1), _cholesky(cov2)
-    both = L1 is not None and L2 is not None
-    cross = _cross_trace_by_cholesky(cov1, cov2, L1, L2) if both else None
-    if cross is None:
-        A1, A2 = (covariance_factor(c) if f is None else f for c, f in ((cov1, L1), (cov2, L2)))
-        cross = _cross_trace(A1, A2)
+    return _distance(mu1, _lapack_order(cov1), mu2, _lapack_order(cov2))
+
+
+def _lapack_order(cov: np.ndarray) -> np.ndarray:
+    """A symmetric matrix in Fortran order, without a copy where it lies in C order."""
+    return cov if cov.flags.f_contiguous else cov.T
+
+
+def _distance(mu1: np.ndarray, cov1: np.ndarray, mu2: np.ndarray, cov2: np.ndarray) -> float:
+    """As `frechet_distance`, of covariances whose lower triangles are read."""
+    cross = frechet_trace.cross_trace(cov1, cov2)
     return float(np.sum((mu1 - mu2) ** 2) + np.trace(cov1) + np.trace(cov2) - 2 * cross)
 
 
 def _statistics(features: np.ndarray, ddof: int) -> tuple[np.ndarray, np.ndarray]:
-    """(d,) mean and (d, d) covariance of a set at hand: one symmetric product where it fits."""
-    if features.size > _WHOLE_VALUES:
-        statistics = GaussianStatistics.of(features, ddof)
-        return statistics.mean, statistics.cov
+    """(d,) mean and the lower triangle of the (d, d) covariance of a set at hand.
+
+    In two passes, the second by blocks: a float64 copy of the set would not be flat memory.
+    """
+    for i in range(0, len(features), _BLOCK_ROWS):
+        _require_finite(features[i : i + _BLOCK_ROWS])
+    mean = features.mean(axis=0, dtype=np.float64)
+    block = np.empty((min(len(features), _BLOCK_ROWS), len(mean)))
+    lower = np.zeros((len(mean), len(mean)), order="F")
+    for i in range(0, len(features), _BLOCK_ROWS):
+        rows = features[i : i + _BLOCK_ROWS]
+        centred = np.subtract(rows, mean, out=block[: len(rows)])
+        lower = frechet_trace.lower_product(centred, 1.0 / (len(features) - ddof), lower)
+    return mean, lower
+
+
+def _centred(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (d,) and centred rows (N, d), float64."""
     _require_finite(features)
-    rows = features.astype(np.float64)
-    mean = rows.mean(axis=0)
-    rows -= mean
-    lower = blas.dsyrk(1.0 / (len(rows) - ddof), rows.T, lower=1)
-    return mean, np.tril(lower) + np.tril(lower, -1).T
+    mean = features.mean(axis=0, dtype=np.float64)
+    return mean, np.subtract(features, mean, out=np.empty(features.shape))
 
 
 def _centred_factor(features: np.ndarray, ddof: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean (d,) of N rows and (d, N) factor of their covariance: the centred rows themselves."""
-    _require_finite(features)
-    rows = features.astype(np.float64)
-    mean = rows.mean(axis=0)
-    rows -= mean
-    return mean, rows.T / np.sqrt(len(rows) - ddof)
+    mean, rows = _centred(features)
+    rows /= np.sqrt(len(rows) - ddof)
+    return mean, rows.T
 
 
 def _check_sets(counts: tuple[int, ...]) -> None:
@@ -307,20 +220,16 @@ def frechet_to_reference(
         )
     _check_sets((len(x),))
     _checked_ddof(ddof)
+    return _to_triangle(x, mu, _lapack_order(cov), ddof)
+
+
+def _to_triangle(x: np.ndarray, mu: np.ndarray, cov: np.ndarray, ddof: int) -> float:
+    """As `frechet_to_reference`, of a covariance whose lower triangle is read."""
     if len(x) > x.shape[1]:
-        return frechet_distance(*_statistics(x, ddof), mu, cov)
+        return _distance(*_statistics(x, ddof), mu, cov)
     mean, A = _centred_factor(x, ddof)
-    cross = _cross_trace(A, _any_factor(cov))
+    cross = frechet_trace.nuclear_norm(A, frechet_trace.any_factor(cov))
     return float(np.sum((mean - mu) ** 2) + np.sum(A * A) + np.trace(cov) - 2 * cross)
-
-
-def _any_factor(cov: np.ndarray) -> np.ndarray:
-    """A factor of `cov`: Cholesky where it is well conditioned, being cheaper, else by eigenvalues.
-
-    The spectrum is not squared on this way, so the pivots alone decide.
-    """
-    L = _cholesky(cov)
-    return covariance_factor(cov) if L is None else L
 
 
 def frechet_from_features(features1: np.ndarray, features2: np.ndarray, *, ddof: int = 1) -> float:
@@ -346,10 +255,10 @@ def frechet_from_features(features1: np.ndarray, features2: np.ndarray, *, ddof:
     _check_sets((len(x), len(y)))
     _checked_ddof(ddof)
     if len(y) > y.shape[1]:
-        return frechet_to_reference(x, *_statistics(y, ddof), ddof=ddof)
+        return _to_triangle(x, *_statistics(y, ddof), ddof)
     if len(x) > x.shape[1]:
-        return frechet_to_reference(y, *_statistics(x, ddof), ddof=ddof)
+        return _to_triangle(y, *_statistics(x, ddof), ddof)
     mu1, A1 = _centred_factor(x, ddof)
     mu2, A2 = _centred_factor(y, ddof)
     traces = np.sum(A1 * A1) + np.sum(A2 * A2)
-    return float(np.sum((mu1 - mu2) ** 2) + traces - 2 * _cross_trace(A1, A2))
+    return float(np.sum((mu1 - mu2) ** 2) + traces - 2 * frechet_trace.nuclear_norm(A1, A2))

@@ -48,6 +48,10 @@ class Extractor(Protocol):
         """(N, H, W, C) uint8 -> ((N, d) float32 features, (N, K) float32 logits, K >= 1)."""
         ...
 
+    def float_features(self, images: np.ndarray) -> np.ndarray:
+        """(N, H, W, C) floats in [-1, 1] -> (N, d) float32, without rounding to 8 bits."""
+        ...
+
     def score_name(self, prefix: str) -> str:
         """`FD` -> `FD-smallcnn`."""
         ...
@@ -71,6 +75,12 @@ class Seen:
     def predicted(self) -> np.ndarray:
         """(N,) int64 classes of the largest logit."""
         return self.logits.argmax(axis=1)
+
+
+def nothing(num: int, source: ImageSource) -> Seen:
+    """As many images as asked for, of which nothing was looked at."""
+    size = (source.resolution, source.resolution, source.channels)
+    return Seen(np.empty((num, 0)), np.zeros((num, 1)), np.empty((0, *size), np.uint8))
 
 
 def see(extractor: Extractor, images: np.ndarray, keep: int = 0) -> Seen:

@@ -214,6 +214,7 @@ def perceptual_path_length(
     percentiles: tuple[float, float] = PERCENTILES,
     batch_size: int = 16,
     seed: int = 0,
+    draw: Callable[[np.ndarray], np.ndarray] | None = None,
     show: bool = True,
 ) -> Trimmed:
     """Perceptual path length of a generator.
@@ -238,6 +239,8 @@ def perceptual_path_length(
       percentiles: see `trimmed`.
       batch_size: pairs a call; twice as many images are held. No effect on the draw.
       seed: of latents and t.
+      draw: (n,) int64 numbers of latents -> (n, z_dim), for latents that are not normal or come
+        from elsewhere; pair i joins number 2 i and number 2 i + 1. None: normal, from `seed`.
       show: a progress bar.
 
     Returns:
@@ -265,7 +268,11 @@ def perceptual_path_length(
     with bar:
         for start in range(0, num_samples, batch_size):
             count = min(batch_size, num_samples - start)
-            z = latents_rng.standard_normal((count, 2, z_dim))
+            if draw is None:
+                z = latents_rng.standard_normal((count, 2, z_dim))
+            else:
+                z = np.asarray(draw(np.arange(2 * start, 2 * (start + count))), np.float64)
+                z = z.reshape(count, 2, z_dim)
             t = t_rng.random(count) if sampling == "full" else np.zeros(count)
             # The last batch is filled with copies of its last row.
             rows = np.minimum(np.arange(batch_size), count - 1)

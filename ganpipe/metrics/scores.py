@@ -200,8 +200,8 @@ def label_accuracy(context: Context) -> Score:
     return Score({"label_accuracy": accuracy.overall}, more=more)
 
 
-def trained_on_fakes(context: Context) -> Score:
-    """`classification_score`."""
+def trained_on_fakes(context: Context, network: str = "smallcnn") -> Score:
+    """`classification_score`, and `classification_score_resnet` by another network."""
     images = context.judged.images[:CLASSIFIER_IMAGES]
     fake = classification_score.LabelledImages(images, context.asked[: len(images)])
     context.used_reference = True
@@ -209,10 +209,14 @@ def trained_on_fakes(context: Context) -> Score:
         *material.real_arrays(context.source, context.split, context.source.count(context.split))
     )
     found = classification_score.classification_score(
-        fake, test, context.source.num_classes, balanced=False
+        fake, test, context.source.num_classes, balanced=False, network=network
     )
     settings = {"train_count": found.train_count, "images_seen": found.images_seen}
-    return Score({"classification_score": found.top1}, settings)
+    name = "classification_score" + ("_resnet" if network != "smallcnn" else "")
+    values = {name: found.top1}
+    if found.top5 is not None:
+        values[f"{name}_top5"] = found.top5
+    return Score(values, settings)
 
 
 def fits_pyramid(source: ImageSource) -> None:

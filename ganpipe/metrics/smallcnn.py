@@ -11,6 +11,7 @@ weights, statistics and loss, set layer by layer so that no global policy is tou
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -152,12 +153,17 @@ def rotate(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.concat(parts, 0), tf.concat(turns, 0)
 
 
-def train(source: ImageSource, settings: TrainingSettings) -> tuple[keras.Model, int]:
+def train(
+    source: ImageSource,
+    settings: TrainingSettings,
+    network: Callable[..., keras.Model] = build,
+) -> tuple[keras.Model, int]:
     """Trains the network on `source`'s split "train".
 
     Args:
       source: labelled: the classes are learned; unlabelled: the rotation.
       settings: see `TrainingSettings`.
+      network: makes it, with the arguments of `build`.
 
     Returns:
       A float32 copy of the trained network and the number of images seen.
@@ -172,7 +178,7 @@ def train(source: ImageSource, settings: TrainingSettings) -> tuple[keras.Model,
     steps, batch = settings.steps(images), settings.batch(images)
     outputs = source.num_classes or ROTATIONS
     shape = (source.resolution, source.channels, outputs, settings.seed)
-    model = build(*shape, dtype=settings.precision)
+    model = network(*shape, dtype=settings.precision)
     warmup = max(1, round(settings.warmup * steps))
     rate = keras.optimizers.schedules.CosineDecay(
         settings.learning_rate / 10,
@@ -206,7 +212,7 @@ def train(source: ImageSource, settings: TrainingSettings) -> tuple[keras.Model,
                 raise RuntimeError(f"the classifier's loss is {value} at step {i}")
             progress.set_postfix(loss=f"{value:.3f}")
     # Scores are computed in float32: what was rounded for speed is training alone.
-    result = build(*shape)
+    result = network(*shape)
     result.set_weights(model.get_weights())
     return result, steps * batch
 

@@ -4,10 +4,12 @@ The mathematics is in the modules of the same names and knows nothing of this; `
 arrays and settings it is given.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ganpipe.metrics import scores
+from ganpipe.metrics import latent_scores, scores, smallresnet
 from ganpipe.metrics.context import Context, Score
 from ganpipe.metrics.material import Extractor
 from ganpipe.metrics.source import ImageSource
@@ -16,6 +18,8 @@ FEATURES = frozenset({"features", "reference"})
 CLASSES = frozenset({"classes", "reference"})
 LABELS = frozenset({"labels", "classes"})
 PIXELS = frozenset({"reference"})
+LATENTS = frozenset({"latents", "features"})
+ATTRIBUTES = frozenset({"latents", "classes"})
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ class Metric:
       summary: one line.
       compute: a function of `scores`.
       needs: out of "reference" (real images), "features", "classes" (an extractor that knows
-        classes), "labels" (classes that were asked for; the own classifier's classes).
+        classes), "labels" (classes that were asked for; the own classifier's classes), "latents"
+        (a generator, not images alone).
       lower: whether lower is better; None where neither is.
       least: images needed on each side.
       images: how many images of each side it looks at itself.
       fits: raises UserError for images that it cannot take.
+      space: latent space that the generator must have: "z", "w", or "" for none.
     """
 
     prefix: str
@@ -42,6 +48,7 @@ class Metric:
     least: int = 2
     images: int = 0
     fits: Callable[[ImageSource], None] | None = None
+    space: str = ""
 
 
 METRICS: dict[str, Metric] = {
@@ -175,6 +182,32 @@ METRICS: dict[str, Metric] = {
         fits=scores.fits_classifier,
     ),
 }
+
+
+METRICS["classification_score_resnet"] = dataclasses.replace(
+    METRICS["classification_score"],
+    prefix=f"CAS-resnet{smallresnet.DEPTH}",
+    summary="the same with a residual network, some ten minutes; higher is better",
+    compute=functools.partial(scores.trained_on_fakes, network=f"resnet{smallresnet.DEPTH}"),
+)
+
+for _space in ("z", "w"):
+    for _sampling, _suffix in (("full", ""), ("end", "_end")):
+        METRICS[f"path_length_{_space}{_suffix}"] = Metric(
+            f"PPL-{_space}{_suffix.replace('_', '-')}",
+            f"perceptual path length in {_space}, {_sampling} path; lower is smoother",
+            functools.partial(latent_scores.path, space=_space, sampling=_sampling),
+            needs=LATENTS,
+            space=_space,
+        )
+    METRICS[f"separability_{_space}"] = Metric(
+        f"LS-{_space}",
+        f"linear separability of the data's classes in {_space}; lower is better, 1 is ideal",
+        functools.partial(latent_scores.separable, space=_space),
+        needs=ATTRIBUTES,
+        least=100,
+        space=_space,
+    )
 
 
 def full_name(metric: str, extractor: Extractor) -> str:

@@ -4,6 +4,7 @@ The same code scores a run from the command line (`ganpipe.cli.eval`): the avera
 against a split that was not trained on, through an extractor that is made once.
 """
 
+import functools
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from ganpipe import config as config_lib
 from ganpipe import data as data_lib
 from ganpipe.errors import UserError
-from ganpipe.metrics import choice, classifier, evaluate, history, passport
+from ganpipe.metrics import choice, evaluate, history, passport
 from ganpipe.metrics.material import Extractor
 from ganpipe.metrics.source import ImageSource
 from ganpipe.metrics.suite import METRICS
@@ -110,13 +111,15 @@ def check(config: Any, info: "data_lib.DatasetInfo") -> evaluate.Request | None:
         )
     source = data_source(info, config.data.resolution)
     try:
-        choice.check("auto", source, made["metrics"])
+        choice.check(made["extractor"], source, made["metrics"])
+        choice.check_file(made["extractor"])
         return evaluate.check(
             metrics=made["metrics"],
             num=made["num"],
             source=source,
             split=made["split"],
             num_classes=info.num_classes if config.data.conditional else 0,
+            classes_known=choice.knows_classes(made["extractor"], source),
         )
     except UserError as error:
         raise UserError(f"config.evaluate (every={made['every']}): {error}") from error
@@ -187,7 +190,7 @@ class Evaluations(callbacks.AfterStep):
         paused = time.monotonic()
         try:
             if self.extractor is None:
-                self.extractor = classifier.get_or_train(self.source, self.cache_dir)
+                self.extractor = choice.get(self.made["extractor"], self.source, self.cache_dir)
             result = evaluate.evaluate(
                 self.model.sample,
                 self.source,
@@ -259,12 +262,18 @@ def record(
     line = {"step": step, "images_seen": images_seen, "train_seconds": seconds} | kept
     history.append(run, line)
     if (run / "tensorboard").is_dir():
-        writer = tf.summary.create_file_writer(str(run / "tensorboard"))
+        writer = _writer(str((run / "tensorboard").resolve()))
         with writer.as_default(step=step):
             for name, value in result["scores"].items():
                 tf.summary.scalar(f"metrics/{name}", value)
-        writer.close()
+        writer.flush()
     return line
+
+
+@functools.lru_cache(maxsize=4)
+def _writer(folder: str) -> tf.summary.SummaryWriter:
+    """One event file a process and run, however many scores are written."""
+    return tf.summary.create_file_writer(folder)
 
 
 def place(run: Path, step: int) -> tuple[int | None, float | None]:

@@ -153,6 +153,27 @@ REFUSALS = {
     "num 0": (lambda s: [f"--run={s / 'run'}", "--num=0"], "num"),
     "split": (lambda s: [f"--run={s / 'run'}", "--split=valid"], "no split 'valid'"),
     "leftover": (lambda s: [f"--run={s / 'run'}", "extra"], "unexpected argument"),
+    "seed of images": (
+        lambda s: [npz(s, images=IMAGES), "--data=d", "--seed=3"],
+        "--seed=3: only --run samples images",
+    ),
+    "series of images": (
+        lambda s: [npz(s, images=IMAGES), "--data=d", "--every_kimg=1"],
+        "--every_kimg=1.0: only --run has checkpoints",
+    ),
+    "series and step": (
+        lambda s: [f"--run={s / 'run'}", "--every_kimg=1", "--step=4"],
+        "--step and --every_kimg: one checkpoint, or many",
+    ),
+    "series of nothing": (lambda s: [f"--run={s / 'run'}", "--every_kimg=0"], "--every_kimg=0"),
+    "no checkpoints": (
+        lambda s: [f"--run={s / 'run'}", "--every_kimg=1", "--metrics=frechet"],
+        "has no checkpoints",
+    ),
+    "latents of images": (
+        lambda s: [npz(s, images=IMAGES), "--data=d", "--metrics=path_length_z"],
+        "path_length_z moves in the latent space z of a generator, here are images",
+    ),
     "no data": (lambda s: [npz(s, images=IMAGES)], "--data is missing"),
     "no file": (lambda s: ["--npz=no.npz", "--data=d"], "--npz=no.npz does not exist"),
     "no images": (lambda s: [npz(s, x=IMAGES), "--data=d"], "holds x, expected an array `images`"),
@@ -225,3 +246,92 @@ def test_failed_write_leaves_nothing(tmp_path):
         output.write_json(tmp_path / "m.json", {"score": float("nan")})
     assert (tmp_path / "m.json").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["m.json"]
+
+
+def checkpoints(run, places):
+    """Checkpoint folders whose manifests say how many images they have seen."""
+    for step, images in places.items():
+        folder = run / "checkpoints" / f"step_{step:08d}"
+        folder.mkdir(parents=True)
+        manifest = {"step": step, "seconds": step / 10, "images_seen": images, "files": {}}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_series_scores_every_so_many_images_and_takes_nothing_twice(stage, capsys, monkeypatch):
+    import ganpipe
+    from ganpipe.metrics import evaluate
+
+    loaded, taken = [], []
+    monkeypatch.setattr(
+        ganpipe, "load", lambda run, step: loaded.append(step) or StubSystem(step=step)
+    )
+    real = evaluate.evaluate
+    monkeypatch.setattr(evaluate, "evaluate", lambda *a, **k: taken.append(1) or real(*a, **k))
+    run = stage / "run"
+    checkpoints(run, {10: 640, 20: 1280, 30: 1920, 40: 2560, 50: 3200, 60: 3300})
+    common = (
+        f"--run={run}",
+        f"--out={stage / 'm.json'}",
+        "--num=50",
+        "--metrics=frechet",
+        f"--cache_dir={stage / 'cache'}",
+    )
+    assert call(*common, "--every_kimg=1") == 0
+    printed = capsys.readouterr().out
+    series = json.loads((stage / "m.json").read_text())
+    steps = [line["step"] for line in series["results"]]
+    assert steps == loaded == [20, 40, 50, 60] and len(taken) == 4
+    assert [line["images_seen"] for line in series["results"]] == [1280, 2560, 3200, 3300]
+    assert series["results"][0]["train_seconds"] == 2.0 and series["failed"] == {}
+    assert "FD-smallcnn" in printed and "2,560" in printed
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == steps
+    # Again, and denser: only what is not in the history is scored.
+    assert call(*common, "--every_kimg=0.64") == 0
+    assert len(taken) == 6
+    series = json.loads((stage / "m.json").read_text())
+    assert [line["step"] for line in series["results"]] == [10, 20, 30, 40, 50, 60]
+    # Another number of images, or another metric, is another score.
+    assert call(*common[:2], "--num=40", *common[3:], "--every_kimg=3") == 0
+    assert len(taken) == 8
+    assert call(*common[:3], "--metrics=frechet,kernel", common[4], "--every_kimg=3") == 0
+    assert len(taken) == 10
+
+
+def test_a_checkpoint_that_cannot_be_scored_does_not_stop_the_others(stage, capsys, monkeypatch):
+    import ganpipe
+    from ganpipe.metrics import evaluate
+
+    monkeypatch.setattr(ganpipe, "load", lambda run, step: StubSystem(step=step))
+    real = evaluate.evaluate
+
+    def broken(sampler, *rest, **more):
+        if sampler.__self__.step == 20:
+            raise RuntimeError("frechet is nan")
+        return real(sampler, *rest, **more)
+
+    monkeypatch.setattr(evaluate, "evaluate", broken)
+    run = stage / "run"
+    checkpoints(run, {10: 1000, 20: 2000, 30: 3000})
+    arguments = (f"--run={run}", f"--out={stage / 'm.json'}", "--num=20", "--metrics=frechet")
+    assert call(*arguments, "--every_kimg=1", f"--cache_dir={stage / 'cache'}") == 0
+    series = json.loads((stage / "m.json").read_text())
+    assert [line["step"] for line in series["results"]] == [10, 30]
+    assert series["failed"] == {"20": "frechet is nan"}
+    assert "step 20 is not scored: frechet is nan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seen", "every", "steps"),
+    [
+        ({1: 100, 2: 200, 3: 300}, 0.1, [1, 2, 3]),
+        ({1: 100, 2: 200, 3: 300}, 0.2, [2, 3]),
+        ({1: 100, 2: 5000, 3: 5100}, 1, [2, 3]),  # a jump over several marks is one checkpoint
+        ({4: 10}, 50, [4]),
+        ({0: 0, 5: 1000}, 1, [5]),
+    ],
+)
+def test_marks(seen, every, steps):
+    from ganpipe.cli import eval_run
+
+    assert eval_run.marks(seen, every) == steps

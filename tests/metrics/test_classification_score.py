@@ -5,7 +5,7 @@ import pytest
 
 from ganpipe.errors import UserError
 from ganpipe.metrics import classification_score as cas
-from ganpipe.metrics import smallcnn
+from ganpipe.metrics import smallcnn, smallresnet
 
 FAST = smallcnn.TrainingSettings(batch_size=32, min_steps=30, max_steps=30)
 
@@ -71,7 +71,7 @@ def test_reference_trains_on_the_real_images(monkeypatch):
     real = squares(6, 3)
     given, named = cas.reference(real, TEST, 3)
     assert given == (real, TEST, 3)
-    assert named == {"trained_on": "real", "settings": None}
+    assert named == {"trained_on": "real", "settings": None, "network": "smallcnn"}
 
 
 def test_joined_keeps_images_with_their_labels():
@@ -121,3 +121,39 @@ def test_bad_input_is_refused():
         cas.train_and_test(squares(3, 0, [0, 0, 0]), squares(3, 0, [0, 0, 0]), 1, settings=FAST)
     with pytest.raises(UserError, match="trained on together"):
         cas.joined(fake, cas.LabelledImages(fake.images[:, :8, :8], fake.labels))
+
+
+def test_residual_network_has_the_papers_size():
+    # He et al. 2016, table 6: 0.27M of ResNet-20, 0.85M of ResNet-56. By hand, n blocks a stage:
+    # 3x3 kernels and two numbers of each normalisation, then the linear layer.
+    def count(n):
+        inputs, total = 3, 0
+        for width in (16, *[w for w in (16, 32, 64) for _ in range(2 * n)]):
+            total, inputs = total + 9 * inputs * width + 2 * width, width
+        return total + 64 * 10 + 10
+
+    for depth, n, millions in ((20, 3, 0.27), (56, 9, 0.85)):
+        model = smallresnet.build(32, 3, 10, depth=depth)
+        weights = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+        assert weights == count(n) and weights / 1e6 == pytest.approx(millions, abs=0.01)
+        assert [tuple(o.shape) for o in model.outputs] == [(None, 64), (None, 10)]
+
+
+def test_a_shortcut_keeps_every_second_pixel_and_adds_zeros():
+    x = np.arange(2 * 4 * 4 * 3, dtype="f4").reshape(2, 4, 4, 3)
+    y = np.asarray(smallresnet._Shortcut(5)(x))
+    np.testing.assert_array_equal(y[..., :3], x[:, ::2, ::2])
+    assert y.shape == (2, 2, 2, 5) and not y[..., 3:].any()
+
+
+@pytest.mark.slow
+def test_a_residual_network_learns_the_classes():
+    fast = smallcnn.TrainingSettings(batch_size=32, min_steps=60, max_steps=60)
+    found = cas.classification_score(squares(240, 1), TEST, 3, settings=fast, network="resnet8")
+    assert found.top1 > 0.8 and found.images_seen == 60 * 32
+
+
+@pytest.mark.parametrize("network", ["resnet", "resnet21", "resnet2", "vgg", "resnet-20"])
+def test_networks_that_there_are_not(network):
+    with pytest.raises(UserError, match="network="):
+        cas.find_network(network)

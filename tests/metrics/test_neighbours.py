@@ -195,6 +195,44 @@ def test_squared_distances_keep_their_digits():
     assert distances.squared(x, x).diagonal().max() == 0
 
 
+def clusters(rng, count, d, spread, copies=False):
+    """Points in eight clusters far apart, as fakes of a collapsed generator."""
+    centres = 10 * rng.standard_normal((8, d))
+    noise = spread * rng.standard_normal((8 if copies else count, d))
+    which = np.arange(count) % 8
+    return centres[which] + noise[which if copies else slice(None)]
+
+
+@pytest.mark.parametrize("spread", [1e-6, 1e-3, 0.0])
+def test_squared_distances_in_tight_clusters_keep_their_digits(spread):
+    rng = np.random.RandomState(6)
+    x = clusters(rng, 160, 12, spread)
+    y = np.concatenate([x[:40], x[40:80] + spread * rng.standard_normal((40, 12)), x[::-1]])
+    found = distances.squared(x, y)
+    np.testing.assert_allclose(found, brute(x, y), rtol=1e-10)
+    assert found[np.arange(40), np.arange(40)].max() == 0
+    everything = distances.squared(x[:1].repeat(50, 0), x[:1].repeat(60, 0))
+    assert everything.shape == (50, 60) and everything.max() == 0
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_tight_clusters_are_not_taken_pair_by_pair(monkeypatch, copies):
+    x = clusters(np.random.RandomState(7), 400, 64, 1e-5, copies)
+    taken = []
+    real = distances.direct
+
+    def note(a, i, b, j):
+        taken.append(len(i))
+        return real(a, i, b, j)
+
+    monkeypatch.setattr(distances, "direct", note)
+    found = distances.squared(x, x)
+    # 20,000 pairs lie inside clusters; the rows with themselves are what is left.
+    assert sum(taken) <= 2 * len(x), taken
+    monkeypatch.undo()
+    np.testing.assert_allclose(found, brute(x, x), rtol=1e-10)
+
+
 def test_bad_input():
     x = np.arange(12.0).reshape(4, 3)
     with pytest.raises(UserError, match="at least 5 generated images, found 4: raise --num"):

@@ -1,9 +1,12 @@
 """Sliced Wasserstein distance: pyramid, patches, known distances, batches, refusals."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from ganpipe.errors import UserError
+from ganpipe.metrics import laplacian, patches
 from ganpipe.metrics import sliced_wasserstein as swd
 
 
@@ -86,6 +89,7 @@ def test_blocks_of_directions_change_nothing(monkeypatch):
     x, y = np.random.RandomState(0).standard_normal((2, 50, 9)).astype("f4")
     whole = swd.sliced_wasserstein(x, y, np.random.RandomState(2))
     monkeypatch.setattr(swd, "_PROJECTIONS", 50 * 7)
+    monkeypatch.setattr(swd, "_ROWS", 20)
     blocks = swd.sliced_wasserstein(x, y, np.random.RandomState(2))
     assert blocks == pytest.approx(whole, rel=1e-6)
 
@@ -159,3 +163,43 @@ def test_bad_input_is_refused():
     flat = np.full((4, 32, 32, 3), 9, np.uint8)
     with pytest.raises(UserError, match="constant in every patch"):
         swd.SlicedWassersteinMeter(32).update_real(flat).update_fake(flat)
+
+
+def test_one_level_alone_is_that_of_the_pyramid():
+    pictures = images(5, 3)
+    pyramid = swd.laplacian_pyramid(pictures, 2)
+    for i, level in enumerate(pyramid):
+        np.testing.assert_array_equal(laplacian.laplacian_level(pictures, i, 2), level)
+
+
+def test_blocks_are_the_normalised_patches_of_all_images():
+    pictures = images(6, 7)
+    found = swd.PatchSet(32, 3, np.random.RandomState(4), minibatch=3).update(pictures).finish()
+    rng, expected = np.random.RandomState(4), ([], [])
+    for i in range(0, 7, 3):
+        for j, level in enumerate(swd.laplacian_pyramid(pictures[i : i + 3], 2)):
+            expected[j].append(swd.draw_patches(level, rng))
+    for level, parts in zip(found, expected, strict=True):
+        whole = swd.normalise_patches(np.concatenate(parts))
+        assert level.shape == whole.shape == (7 * 128, 147)
+        np.testing.assert_allclose(np.concatenate(list(level.blocks())), whole, atol=2e-6)
+
+
+def test_patches_by_hand():
+    level = np.arange(2 * 9 * 10 * 3, dtype="f4").reshape(2, 9, 10, 3)
+    (first, second) = patches.cut_patches(level, np.array([3, 6]), np.array([5, 4]))
+    assert first.shape == (3, 7, 7)
+    assert first[2, 0, 6] == level[0, 8, 0, 2] and first[1, 3, 3] == level[0, 5, 3, 1]
+    assert second[0, 6, 1] == level[1, 2, 9, 0]
+
+
+def test_memory_holds_images_not_descriptors():
+    meter = swd.SlicedWassersteinMeter(32)
+    pictures = images(8, 512)
+    tracemalloc.start()
+    meter.update_real(pictures)
+    meter.update_fake(pictures[::-1])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Two sets of 1.5 MB, one minibatch of patches; the descriptors of one set take 77 MB.
+    assert peak < 65e6 + 4 * pictures.nbytes

@@ -1,5 +1,6 @@
 """Scores while training: written once a step, across kills, with the best checkpoint kept."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import ml_collections
 import numpy as np
 import pytest
 
+from ganpipe import config as config_lib
 from ganpipe.data.manifest import DatasetInfo
 from ganpipe.errors import UserError
 from ganpipe.metrics import history
@@ -62,7 +64,7 @@ def made(tmp_path, monkeypatch):
     (tmp_path / "tensorboard").mkdir()
     scores = {20: 5.0, 40: 3.0, 60: 4.0}
     model = Stub()
-    monkeypatch.setattr(evaluation.classifier, "get_or_train", lambda *a: "extractor")
+    monkeypatch.setattr(evaluation.choice, "get", lambda *a: "extractor")
 
     def evaluate(sampler, source, extractor, request, cache_dir):
         if isinstance(scores[model.at], Exception):
@@ -189,6 +191,9 @@ INFO = DatasetInfo(
         (28, {"split": "train"}, r"evaluate .every=20.: the classifier takes square images"),
         (8, {"split": "train", "metrics": ("frechet", "label_accuracy")}, "needs labels"),
         (8, {"split": "train", "num": 1}, "needs at least 2 images"),
+        (8, {"split": "train", "extractor": "inceptoin"}, "unknown; known are"),
+        (8, {"split": "train", "extractor": "inception"}, "was trained on colour"),
+        (8, {"split": "train", "metrics": ("frechet", "path_length_z")}, "here are images"),
     ],
 )
 def test_what_could_never_be_scored_is_refused_before_training(resolution, changes, message):
@@ -216,3 +221,31 @@ def test_default_cache_dir(monkeypatch, tmp_path):
     monkeypatch.delenv("GANPIPE_CACHE")
     monkeypatch.setenv("HOME", "/home/someone")
     assert str(evaluation.default_cache_dir()) == "/home/someone/.cache/ganpipe/extractors"
+
+
+def test_the_extractor_is_chosen_by_the_config(made, monkeypatch):
+    asked = []
+    monkeypatch.setattr(evaluation.choice, "get", lambda name, *rest: asked.append(name))
+    watcher = made.build()
+    watcher.made["extractor"] = "pixels"
+    made.go(watcher, range(10, 61, 10))
+    assert asked == ["pixels", "pixels", "pixels"]  # it gave None, so it is asked for again
+    assert config_lib.evaluate(extractor="efflite0").extractor == "efflite0"
+    assert config_lib.EVALUATE["extractor"] == "auto"
+
+
+def test_a_missing_file_of_weights_stops_before_training(monkeypatch, tmp_path):
+    monkeypatch.setenv("GANPIPE_WEIGHTS", str(tmp_path))
+    colour = dataclasses.replace(INFO, channels=3)
+    asked = config(split="train", extractor="inception")
+    asked.data = {"resolution": 8, "conditional": False}
+    with pytest.raises(UserError, match="evaluate .every=20.: .* are published at"):
+        evaluation.check(asked, colour)
+    asked.evaluate.extractor = "pixels"
+    assert evaluation.check(asked, colour).metrics == ("frechet", "kernel")
+
+
+def test_all_scores_of_a_run_share_one_event_file(made):
+    made.go(made.build(), range(10, 61, 10))
+    assert len(history.read(made.run)) == 3
+    assert len(list((made.run / "tensorboard").glob("events*"))) == 1

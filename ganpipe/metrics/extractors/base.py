@@ -193,7 +193,24 @@ class Extractor:
         Raises:
           UserError: images that do not fit the contract.
         """
-        images = self.checked(images)
+        return self._forward(self.checked(images))
+
+    def float_features(self, images: np.ndarray) -> np.ndarray:
+        """(N, H, W, C) floats in [-1, 1] -> (N, d) float32, without rounding to 8 bits.
+
+        For differences of images that are finer than a level of uint8, as of a path length.
+
+        Raises:
+          UserError: images that do not fit the contract, or outside the range.
+        """
+        images = np.asarray(images)
+        # A range check that NaN fails too.
+        if images.size and not np.abs(images).max() <= 1.0 + 1e-3:
+            raise UserError(f"float images{_span(images)}, {self.name} expects [-1, 1]")
+        self.checked(np.zeros((1, *images.shape[1:]), np.uint8))  # shape and channels
+        return self._forward((images.astype(np.float32) + 1.0) * 127.5)[0]
+
+    def _forward(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         features = np.empty((len(images), self.dim), np.float32)
         logits = np.zeros((len(images), max(1, self.num_classes)), np.float32)
         for start in range(0, len(images), self.batch_size):

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from ganpipe.errors import UserError
-from ganpipe.metrics.extractors import base, convert, resize
+from ganpipe.metrics.extractors import base, convert, frozen_graph, resize
 
 SIZE = 299
 CLASSES = 1008
@@ -185,7 +185,10 @@ def load(
     Features are the tap's spatial means; logits are those without bias, as IS takes them.
 
     Args:
-      path: the file; None looks in $GANPIPE_WEIGHTS or ~/.cache/ganpipe/weights.
+      path: the file; None looks in $GANPIPE_WEIGHTS or ~/.cache/ganpipe/weights. A name ending in
+        .pb is read as the TensorFlow graph, `classify_image_graph_def.pb`: the same network, but no
+        hash of that file is published, so nothing tells it from another one with these names and
+        its scores are called FD-Inception and so on.
       convention: resize, `legacy` (TTUR, torch-fidelity), `torch` (pytorch-fid) or `clean`.
       tap: `64`, `192`, `768` or `2048`.
       batch_size: images computed at once.
@@ -197,7 +200,11 @@ def load(
         state dict, names or shapes of another network, an unknown convention or tap.
     """
     resize.check(convention)
-    state, digest = base.read_weights(PUBLISHED, path, sha256)
+    if path is not None and str(path).endswith(".pb"):
+        constants, digest = frozen_graph.read_constants(path)
+        state = frozen_graph.inception_state(constants)
+    else:
+        state, digest = base.read_weights(PUBLISHED, path, sha256)
     return from_state(
         state,
         digest,

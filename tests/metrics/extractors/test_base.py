@@ -147,3 +147,21 @@ def test_pixels_are_themselves():
     np.testing.assert_allclose(features, x.reshape(3, -1) / 127.5 - 1, atol=1e-6)
     with pytest.raises(UserError, match="at least 1"):
         pixels.load(channels=0, size=5)
+
+
+def test_float_features_are_those_of_uint8_but_finer():
+    extractor = pixels.load(channels=3, size=8)
+    images = np.random.RandomState(0).randint(0, 256, (5, 8, 8, 3)).astype(np.uint8)
+    floats = images / np.float32(127.5) - 1
+    np.testing.assert_allclose(
+        extractor.float_features(floats), extractor.features(images), rtol=1e-5, atol=1e-4
+    )
+    finer = extractor.float_features(np.clip(floats + 1e-3, -1, 1))
+    assert 0 < np.abs(finer - extractor.float_features(floats)).max() < 1
+    for bad, message in (
+        (floats * 3, "expects .-1, 1."),
+        (np.full((1, 8, 8, 3), np.nan, "f4"), "expects .-1, 1."),
+        (floats[..., :1], "1 channel"),
+    ):
+        with pytest.raises(UserError, match=message):
+            extractor.float_features(bad)
