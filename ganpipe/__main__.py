@@ -5,6 +5,8 @@ Verbs:
   eval    score a run against held-out images
   compare tables and curves of several runs' scores
   sample  write a grid of images of a run
+  latent  pictures of the latents: interpolation, style mixing, projection, directions ...
+  import  make a run of published weights (ProGAN, StyleGAN, StyleGAN2), or write official names
   export  write a run as a SavedModel for TensorFlow Serving
   defend  attack a classifier, defend it with Defense-GAN, measure both
   study   toy experiments: divergences, landscapes, gradients, mixtures
@@ -18,7 +20,18 @@ import sys
 
 from ganpipe.cli import app
 
-VERBS = ("train", "eval", "compare", "sample", "export", "study", "defend")
+VERBS = (
+    "train",
+    "eval",
+    "compare",
+    "sample",
+    "latent",
+    "import",
+    "export",
+    "study",
+    "defend",
+)
+MODULES = {"import": "import_weights"}  # a word that Python keeps for itself
 
 
 def main() -> None:
@@ -32,7 +45,7 @@ def main() -> None:
         hint = f" Did you mean {close[0]}?" if close else ""
         print(f"error: unknown verb {verb!r}.{hint} Verbs: {', '.join(VERBS)}", file=sys.stderr)
         sys.exit(2)
-    module = importlib.import_module(f"ganpipe.cli.{verb}")
+    module = importlib.import_module(f"ganpipe.cli.{MODULES.get(verb, verb)}")
     app.run(module.main, module.FLAGS, sys.argv[2:])
 
 

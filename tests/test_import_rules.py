@@ -16,7 +16,9 @@ ALLOWED = {
     "train": {"models", "layers", "ops", "data", "metrics"},
     "data": {"ops"},
     "metrics": {"ops"},
-    "export": {"models"},  # for the type GANSystem only
+    "export": {"models", "ops"},
+    "latent": {"models", "ops", "metrics"},
+    "importers": {"models", "layers", "ops", "train"},  # it writes a run folder
     "configs": set(),
     "defence": set(),  # attacks and classifiers work on any function of images
     "study": {"models", "layers", "ops"},
@@ -28,6 +30,8 @@ ALLOWED = {
         "metrics",
         "train",
         "export",
+        "latent",
+        "importers",
         "configs",
         "defence",
         "study",

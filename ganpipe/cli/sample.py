@@ -22,6 +22,13 @@ flags.DEFINE_list("labels", None, "classes, for example 0,3,5", flag_values=FLAG
 flags.DEFINE_float(
     "truncation", 1.0, "1 = whole latent distribution, 0 = its mean", flag_values=FLAGS
 )
+flags.DEFINE_enum(
+    "noise",
+    "random",
+    ["random", "const", "none"],
+    "of StyleGAN and StyleGAN2: drawn from the seed, the network's own maps, or none",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string("out", None, "PNG to write", flag_values=FLAGS)
 
 
@@ -47,6 +54,6 @@ def main(arguments: list[str]) -> None:
     system = ganpipe.load(FLAGS.run)
     count = FLAGS.n * max(len(classes), 1)
     labels = np.repeat(classes, FLAGS.n) if classes else None
-    images = system.sample(count, FLAGS.seed, labels, FLAGS.truncation)
+    images = system.sample(count, FLAGS.seed, labels, FLAGS.truncation, noise=FLAGS.noise)
     callbacks.write_png(out, image_ops.grid(images, FLAGS.n if classes else None))
     print(f"{count} images: {out}")

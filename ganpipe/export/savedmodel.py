@@ -7,11 +7,24 @@
 | `generate_png`    | seed, label, truncation                       | png_bytes string (N,)     |
 | `discriminate`    | images float32 (N, H, W, C) in [-1, 1], label | logits float32 (N,)       |
 
+Systems with styles (`ganpipe.export.style_signatures`) have more:
+
+| signature    | inputs                                              | output                    |
+| ------------ | --------------------------------------------------- | ------------------------- |
+| `map`        | latent, label, truncation                           | styles float32 (N, L, W)  |
+| `synthesize` | styles float32 (N, L, W)                            | images float32 in [-1, 1] |
+| `mix`        | seed_a, seed_b, cutoff int64, label, truncation     | images uint8 (N, H, W, C) |
+
 All inputs have one row an image, so a server may join requests into batches, and an image depends
 on its own row alone. `label` is an input exactly when the system is conditional; -1 draws it from
-the row's seed (`serving_default`, `generate_png`).
+the row's seed (`serving_default`, `generate_png`; `mix`: from each seed its own).
+
+Noise of styles: each seed's own in `serving_default` and `generate_png`, as in `sample`; constant
+in the others, so that there nothing but the latent changes a picture. A system that grows is
+exported at the stage it stands, its images enlarged to the full size.
 """
 
+import functools
 import os
 import shutil
 from collections.abc import Callable
@@ -22,6 +35,7 @@ import numpy as np
 import tensorflow as tf
 
 from ganpipe.errors import UserError
+from ganpipe.export import style_signatures
 
 if TYPE_CHECKING:
     from ganpipe.models.base import GANSystem
@@ -30,15 +44,10 @@ WARMUP_FILE = "tf_serving_warmup_requests"
 WARMUP_ROWS = (1, 16)
 
 
-def signatures(system: "GANSystem") -> tuple[tf.Module, dict[str, Callable]]:
-    """(module that holds the variables, concrete function of every signature)."""
-    module = tf.Module(name=system.system_name)
-    # The variables, not the Keras models: saving those would trace their calls with guessed inputs.
-    module.generator = [v.value for v in system.generator_ema.variables]
-    module.discriminator = [v.value for v in system.discriminator.variables]
-    conditional, classes = system.num_classes > 0, system.num_classes
+def row_specs(system: "GANSystem") -> dict[str, tf.TensorSpec]:
+    """Every input that a signature may have, by name; the first dimension counts rows."""
     size = (system.resolution, system.resolution, system.channels)
-    row = {
+    return {
         "seed": tf.TensorSpec([None], tf.int64, name="seed"),
         "truncation": tf.TensorSpec([None], tf.float32, name="truncation"),
         "label": tf.TensorSpec([None], tf.int64, name="label"),
@@ -46,16 +55,29 @@ def signatures(system: "GANSystem") -> tuple[tf.Module, dict[str, Callable]]:
         "images": tf.TensorSpec([None, *size], tf.float32, name="images"),
     }
 
-    def checked(label: tf.Tensor | None, least: int) -> tf.Tensor | None:
-        if label is None:
-            return None
-        expected = f"label: expected classes {least} to {classes - 1}" + (
-            " (-1: drawn from the seed)" if least < 0 else ""
-        )
-        in_range = tf.logical_and(label >= least, label < classes)
-        check = tf.debugging.Assert(tf.reduce_all(in_range), [expected, "found", label])
-        with tf.control_dependencies([check]):
-            return tf.cast(label, tf.int32)
+
+def checked_label(label: tf.Tensor | None, least: int, classes: int) -> tf.Tensor | None:
+    """int32 classes behind a check that fails in the graph; None stays None."""
+    if label is None:
+        return None
+    expected = f"label: expected classes {least} to {classes - 1}" + (
+        " (-1: drawn from the seed)" if least < 0 else ""
+    )
+    in_range = tf.logical_and(label >= least, label < classes)
+    check = tf.debugging.Assert(tf.reduce_all(in_range), [expected, "found", label])
+    with tf.control_dependencies([check]):
+        return tf.cast(label, tf.int32)
+
+
+def signatures(system: "GANSystem") -> tuple[tf.Module, dict[str, Callable]]:
+    """(module that holds the variables, concrete function of every signature)."""
+    module = tf.Module(name=system.system_name)
+    # The variables, not the Keras models: saving those would trace their calls with guessed inputs.
+    module.generator = [v.value for v in system.generator_ema.variables]
+    module.discriminator = [v.value for v in system.discriminator.variables]
+    conditional = system.num_classes > 0
+    size = (system.resolution, system.resolution, system.channels)
+    checked = functools.partial(checked_label, classes=system.num_classes)
 
     def serving_default(seed, truncation, label=None):
         images = system.synthesize_rows(seed, checked(label, -1), truncation)
@@ -75,18 +97,24 @@ def signatures(system: "GANSystem") -> tuple[tf.Module, dict[str, Callable]]:
     def discriminate(images, label=None):
         return {"logits": system.logits(images, checked(label, 0))}
 
+    rows = row_specs(system)
     inputs = {
         serving_default: ("seed", "truncation"),
         generate: ("latent", "truncation"),
         generate_png: ("seed", "truncation"),
         discriminate: ("images",),
     }
-    functions = {}
-    for function, names in inputs.items():
-        names = (*names, "label") if conditional else names
-        functions[function.__name__] = tf.function(function).get_concrete_function(
-            **{name: row[name] for name in names}
-        )
+    made = {
+        function.__name__: (function, (*names, "label") if conditional else names)
+        for function, names in inputs.items()
+    }
+    if style_signatures.has_styles(system):
+        rows |= style_signatures.row_specs(system)
+        made |= style_signatures.functions(system, checked)
+    functions = {
+        name: tf.function(function).get_concrete_function(**{key: rows[key] for key in names})
+        for name, (function, names) in made.items()
+    }
     return module, functions
 
 

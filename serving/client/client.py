@@ -116,7 +116,7 @@ class Client:
         Args:
           seeds: one int64 per image (a single int is one image).
           labels: class per image, or one for all; -1 or None draws it from the row's seed.
-          truncation: in [0, 1], per image or one for all; 1 leaves the latents alone.
+          truncation: per image or one for all; 1 leaves the latents alone, 0 is their mean.
           progress: called with the number of images of each finished request.
 
         Returns:
@@ -152,6 +152,63 @@ class Client:
         """
         rows = {"latent": np.asarray(latent, np.float32)}
         return self._rows("generate", "images", rows, labels, truncation, progress)
+
+    def map_latents(
+        self,
+        latent: np.ndarray,
+        labels: int | Sequence[int] | None = None,
+        truncation: float | Sequence[float] = 1.0,
+        progress: Callable[[int], object] | None = None,
+    ) -> np.ndarray:
+        """Styles of latents (N, D); of models with styles (StyleGAN, StyleGAN2) alone.
+
+        Returns:
+          (N, L, W) float32, a style for each of L layers, truncated.
+        """
+        rows = {"latent": np.asarray(latent, np.float32)}
+        return self._rows("map", "styles", rows, labels, truncation, progress)
+
+    def synthesize(
+        self, styles: np.ndarray, progress: Callable[[int], object] | None = None
+    ) -> np.ndarray:
+        """Images of styles (N, L, W), as `map_latents` gives them, or mixed or moved.
+
+        Returns:
+          (N, H, W, C) float32 in [-1, 1].
+        """
+        rows = {"styles": np.asarray(styles, np.float32)}
+        return self._rows("synthesize", "images", rows, None, None, progress)
+
+    def mix(
+        self,
+        seeds_a: int | Iterable[int],
+        seeds_b: int | Iterable[int],
+        cutoff: int | Sequence[int],
+        labels: int | Sequence[int] | None = None,
+        truncation: float | Sequence[float] = 1.0,
+        progress: Callable[[int], object] | None = None,
+    ) -> np.ndarray:
+        """Images with the styles of one seed below a layer and of another from it on.
+
+        Args:
+          seeds_a: seeds of the coarse layers, 0 to cutoff - 1.
+          seeds_b: as many seeds, of the layers from cutoff on.
+          cutoff: per image or one for all; 0 is all of b, the number of layers all of a.
+          labels: class of both seeds; -1 or None draws it from each seed.
+          truncation: see `sample`.
+          progress: see `sample`.
+
+        Returns:
+          (N, H, W, C) uint8 in 0..255.
+        """
+        first, second = _seeds(seeds_a)["seed"], _seeds(seeds_b)["seed"]
+        if len(first) != len(second):
+            raise ClientError(
+                "INVALID_ARGUMENT", f"{len(first)} seeds to mix with {len(second)}: expected pairs"
+            )
+        rows = {"seed_a": first, "seed_b": second}
+        rows["cutoff"] = _column("cutoff", cutoff, len(first), np.int64)
+        return self._rows("mix", "images", rows, labels, truncation, progress)
 
     def discriminate(
         self,
@@ -194,7 +251,7 @@ class Client:
             )
         wanted = known[signature].inputs
         if "label" in wanted:
-            if labels is None and "seed" not in wanted:
+            if labels is None and not any(name.startswith("seed") for name in wanted):
                 raise ClientError(
                     "INVALID_ARGUMENT",
                     f'model "{self.model_name}" is conditional: "{signature}" needs labels, for '
