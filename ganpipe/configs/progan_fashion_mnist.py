@@ -77,9 +77,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         "system.fmap_max": 64,
         "system.latent_dim": 64,
         "system.ema_decay": 0.995,
-        "growth.train_kimg": 24.0,
-        "growth.fade_kimg": 24.0,
-        "growth.total_kimg": 200.0,
+        "growth.train_kimg": 20.0,
+        "growth.fade_kimg": 20.0,
+        "growth.total_kimg": 170.0,
     }
     variants = {"": {}, "tiny": tiny}
     if variant not in variants:

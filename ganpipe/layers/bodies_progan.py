@@ -12,10 +12,10 @@ the base (4x4) is C_i = nf(i + 1) channels wide:
 
 Everything but G's last and D's last layer has a bias and a leaky ReLU of 0.2, in G with pixel norm
 behind it. In D's second convolutions bias and activation come behind the pooling: the order of the
-official TensorFlow code's fused layers (its Theano code pools last). Learning rates are equalised
-with a gain of sqrt 2; 1 at the last layers; sqrt(2) / 4 at G's dense layer, whose bias is one
-number a channel. Where maps become vectors, our columns are ordered (height, width, channel); the
-official code's are (channel, height, width).
+official TensorFlow code's fused layers; its Theano code pools last (`pool_last`). Learning rates
+are equalised with a gain of sqrt 2; 1 at the last layers; sqrt(2) / 4 at G's dense layer, whose
+bias is one number a channel. Where maps become vectors, our columns are ordered (height, width,
+channel); the official code's are (channel, height, width).
 
 All weights of all levels are there from the start. `grow` says which level is the finest now and
 whether it fades in; only the layers below it are run. In a fade, with `alpha` the share of the old
@@ -275,6 +275,8 @@ class Discriminator(Growing):
       base: (height, width) of the last level.
       group_size: of the minibatch standard deviation; None takes the whole batch, 0 leaves the
         layer out.
+      pool_last: pooling behind bias and activation: the Theano code, which made the published
+        networks.
       seed: of the weights.
       precision: dtype policy of all layers but the last.
       name: of the model.
@@ -290,6 +292,7 @@ class Discriminator(Growing):
         fmap_max: int = 512,
         base: tuple[int, int] = (4, 4),
         group_size: int | None = 4,
+        pool_last: bool = False,
         seed: int = 0,
         precision: str = "float32",
         name: str = "discriminator",
@@ -304,6 +307,7 @@ class Discriminator(Growing):
             layer.build((None, *shape))
             return layer
 
+        self.pool_last = pool_last
         # Level i of `pixels`; level i + 1 of `convs` and `downs`.
         self.pixels, self.convs, self.downs = [], [], []
         for level in range(self.depth + 1):
@@ -312,7 +316,7 @@ class Discriminator(Growing):
             if level:
                 shape = (*size, width)
                 self.convs.append(conv(width, 3, shape, name=f"{size[0]}_conv"))
-                down = {"resample": "down", "name": f"{size[0]}_down"}
+                down = {"resample": "" if pool_last else "down", "name": f"{size[0]}_down"}
                 self.downs.append(conv(widths[level], 3, shape, **down))
         self.stddev = None if group_size == 0 else MinibatchStddev(group_size, dtype=precision)
         extra = 0 if self.stddev is None else 1
@@ -341,6 +345,7 @@ class Discriminator(Growing):
         x = self.pixels[depth](inputs)
         for level in range(depth, 0, -1):
             x = self.downs[level - 1](self.convs[level - 1](x))
+            x = resample.mean_pool(x) if self.pool_last else x
             if self.fading and level == depth:
                 old = self.pixels[depth - 1](resample.mean_pool(inputs))
                 x = lerp(x, old, self.alpha.value)

@@ -64,6 +64,7 @@ class ProGAN(base.GANSystem):
       fmap_max: see above.
       base: side of the first level.
       group_size: images in a group of the minibatch standard deviation; 0 leaves it out.
+      pool_last: D pools behind its activations: the Theano code's order, of the published networks.
       normalize_latents: pixel norm over z and the one-hot label.
       latent_distribution: see `ganpipe.ops.random.row_latents`.
       ema_decay: of the generator's moving average, a step, constant.
@@ -89,6 +90,7 @@ class ProGAN(base.GANSystem):
         fmap_max: int = 512,
         base: int = 4,
         group_size: int = 4,
+        pool_last: bool = False,
         normalize_latents: bool = True,
         latent_distribution: str = "normal",
         ema_decay: float = 0.999,
@@ -139,6 +141,7 @@ class ProGAN(base.GANSystem):
             **widths,
             base=(base, base),
             group_size=group_size,
+            pool_last=pool_last,
             seed=2 * seed + 1,
             precision=precision,
         )
