@@ -74,6 +74,27 @@ def sngan32() -> str:
     return "\n".join(parts)
 
 
+def stylegan2() -> str:
+    """Updates of StyleGAN2 32, ours against the official PyTorch code."""
+    records = lines("stylegan2")
+    if not records:
+        return "(no results yet)"
+    record = records[-1]
+    ratios = record["ratio"]["rounds"]
+    parts = [
+        "| contestant | seconds a step, median (rounds) | times as fast as the official code |",
+        "| --- | --- | --- |",
+    ]
+    for name, seconds in record["seconds_per_step"].items():
+        each = ", ".join(f"{s:.2f}" for s in seconds)
+        ratio = "1"
+        if name in ratios:
+            low, high = min(ratios[name]), max(ratios[name])
+            ratio = f"{statistics.median(ratios[name]):.2f} ({low:.2f} to {high:.2f})"
+        parts.append(f"| {name} | {statistics.median(seconds):.2f} ({each}) | {ratio} |")
+    return "\n".join(parts)
+
+
 def every_metric() -> str:
     """Sets of images through every score: a column a set."""
     records = lines("every_metric")
@@ -93,7 +114,12 @@ def every_metric() -> str:
     return "\n".join(parts)
 
 
-TABLES = {"classic": classic, "sngan32": sngan32, "every_metric": every_metric}
+TABLES = {
+    "classic": classic,
+    "sngan32": sngan32,
+    "stylegan2": stylegan2,
+    "every_metric": every_metric,
+}
 _BLOCK = re.compile(r"(<!-- table (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 

@@ -62,7 +62,7 @@ MONITOR = {
     "jump_steps": 20,
 }
 
-# Progressive growing; see `ganpipe.ops.growth`. Tables are by working resolution, {"64": 32}.
+# Progressive growing; see `ganpipe.ops.growth`. Tables are by working resolution, {"px64": 32}.
 GROWTH = {
     "start_resolution": 4,
     "train_kimg": 600.0,  # thousands of real images between two fades

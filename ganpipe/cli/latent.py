@@ -177,6 +177,13 @@ def _bar(unit: str = "image", total: int | None = None) -> Iterator[Any]:
         yield bar.update
 
 
+def _unused(names: str, why: str) -> None:
+    """Refuses flags that would change nothing."""
+    for name in names.split():
+        if FLAGS[name].present:
+            raise UserError(f"--{name}: {why}")
+
+
 def _scales(default: Any) -> list[float]:
     return requests.floats("scales", FLAGS.scales) if FLAGS.scales else list(default)
 
@@ -211,11 +218,11 @@ def _arithmetic(space: Any) -> Any:
     a, b, c = (_seeds(name) for name in "abc")
     with _bar() as progress:
         if c:
-            if FLAGS["seeds"].present or FLAGS["scales"].present:
-                raise UserError("--seeds and --scales belong to the turn vector: leave out --c")
+            _unused("seeds scales", "belongs to the turn vector: leave out --c")
             return arithmetic.arithmetic(
                 space, a, b, c, _labels(), FLAGS.jitter, FLAGS.seed, progress
             )
+        _unused("jitter seed", "of the neighbours of a - b + c: give --c")
         seeds, scales = _seeds("seeds", "100-105"), _scales(arithmetic.SCALES)
         return arithmetic.turn(space, a, b, seeds, scales, _labels(), progress)
 
@@ -240,7 +247,10 @@ def _project(space: Any) -> Any:
         FLAGS.seed,
         FLAGS.chunk,
     )
-    settings.chosen(space)
+    if settings.chosen(space) == "z":
+        _unused("noise_weight", "of the noise maps; a projection in z has none")
+    else:
+        _unused("restarts", "of projections in z; in w there is one start")
     targets = latent_inputs.targets(
         FLAGS.images, space.system, FLAGS.splits, FLAGS.count or 10, _labels()
     )
@@ -300,8 +310,7 @@ def _directions(space: Any) -> Any:
 
     seeds, scales = _seeds("seeds", "0-5"), _scales(directions.SCALES)
     if FLAGS.method == "sefa":
-        if FLAGS.attribute:
-            raise UserError("--attribute belongs to --method=labels; sefa needs no labels")
+        _unused("attribute samples data cache_dir", "belongs to --method=labels, not to sefa")
         args = (seeds, FLAGS.count or 5, FLAGS.styles, scales, _labels())
         with _bar() as progress:
             return directions.sefa(space, *args, progress)

@@ -20,7 +20,12 @@ flags.DEFINE_integer("n", 64, "images (of each label)", lower_bound=1, flag_valu
 flags.DEFINE_integer("seed", 0, "seed of the first image", flag_values=FLAGS)
 flags.DEFINE_list("labels", None, "classes, for example 0,3,5", flag_values=FLAGS)
 flags.DEFINE_float(
-    "truncation", 1.0, "1 = whole latent distribution, 0 = its mean", flag_values=FLAGS
+    "truncation",
+    1.0,
+    "1 = whole latent distribution, 0 = its mean",
+    lower_bound=-2.0,
+    upper_bound=2.0,
+    flag_values=FLAGS,
 )
 flags.DEFINE_enum(
     "noise",

@@ -6,6 +6,9 @@
       --config.train.steps=20000 --config.optimizer.g_learning_rate=1e-4
   tensorboard --logdir=runs
 
+  python -m ganpipe train --config=stylegan2_folder --data=DIR --workdir=runs/c \\
+      --init_from=runs/imported --config.system.freeze_d=4 --config.optimizer.ada_kimg=100
+
 The same command again continues from the newest checkpoint in --workdir; a larger
 --config.train.steps trains on. Several GPUs: --strategy=mirrored. Several machines:
 --strategy=multi_worker with TF_CONFIG set on each.
@@ -24,6 +27,12 @@ config_lib.define_config_flag(FLAGS)
 flags.DEFINE_string("workdir", None, "run folder, made if missing", flag_values=FLAGS)
 flags.DEFINE_string(
     "data", None, "prepared data folder; overrides config.data.dir", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "init_from",
+    None,
+    "run folder, trained or imported, whose networks a new run starts from (fine-tuning)",
+    flag_values=FLAGS,
 )
 flags.DEFINE_enum(
     "strategy",
@@ -55,6 +64,7 @@ def main(arguments: list[str]) -> None:
         data_dir=FLAGS.data,
         strategy=FLAGS.strategy,
         logical_cpus=FLAGS.logical_cpus,
+        init_from=FLAGS.init_from,
     )
     run = Path(FLAGS.workdir)
     print(f"trained {system.system_name} to step {int(system.step.numpy())}")

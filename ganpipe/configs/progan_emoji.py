@@ -39,7 +39,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         train_kimg=200.0,
         fade_kimg=200.0,
         total_kimg=3000.0,
-        batch_sizes={"4": 64, "8": 64, "16": 64, "32": 32},
+        batch_sizes={"px4": 64, "px8": 64, "px16": 64, "px32": 32},
         learning_rates={},
         repeats=4,
     )
@@ -79,10 +79,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         "growth.train_kimg": 30.0,
         "growth.fade_kimg": 30.0,
         "growth.total_kimg": 320.0,
-        "growth.batch_sizes.4": 32,
-        "growth.batch_sizes.8": 32,
-        "growth.batch_sizes.16": 32,
-        "growth.batch_sizes.32": 16,
+        "growth.batch_sizes.px4": 32,
+        "growth.batch_sizes.px8": 32,
+        "growth.batch_sizes.px16": 32,
+        "growth.batch_sizes.px32": 16,
         "train.checkpoint_every": 1000,
         "train.sample_every": 1000,
     }

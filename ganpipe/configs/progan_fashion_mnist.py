@@ -40,7 +40,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         train_kimg=60.0,
         fade_kimg=60.0,
         total_kimg=500.0,
-        batch_sizes={"4": 32, "8": 32, "16": 32},
+        batch_sizes={"px4": 32, "px8": 32, "px16": 32},
         learning_rates={},
         repeats=4,
     )

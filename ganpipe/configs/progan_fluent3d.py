@@ -40,7 +40,15 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         train_kimg=300.0,
         fade_kimg=300.0,
         total_kimg=5000.0,
-        batch_sizes={"4": 128, "8": 128, "16": 128, "32": 64, "64": 32, "128": 16, "256": 8},
+        batch_sizes={
+            "px4": 128,
+            "px8": 128,
+            "px16": 128,
+            "px32": 64,
+            "px64": 32,
+            "px128": 16,
+            "px256": 8,
+        },
         learning_rates={},
         repeats=4,
     )
@@ -76,7 +84,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         "system.fmap_max": 64,
         "system.latent_dim": 64,
         "system.ema_decay": 0.995,  # the paper's .999 is for more steps
-        "growth.batch_sizes": {"4": 32, "8": 32, "16": 32, "32": 16, "64": 16},
+        "growth.batch_sizes": {"px4": 32, "px8": 32, "px16": 32, "px32": 16, "px64": 16},
         "train.checkpoint_every": 1000,
         "train.sample_every": 1000,
     }

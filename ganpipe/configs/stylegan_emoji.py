@@ -48,7 +48,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         train_kimg=150.0,
         fade_kimg=150.0,
         total_kimg=2000.0,
-        batch_sizes={"8": 128, "16": 128, "32": 64, "64": 32},
+        batch_sizes={"px8": 128, "px16": 128, "px32": 64, "px64": 32},
         learning_rates={},
         repeats=4,
     )
@@ -87,7 +87,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         "growth.train_kimg": 20.0,
         "growth.fade_kimg": 20.0,
         "growth.total_kimg": 200.0,
-        "growth.batch_sizes": {"8": 32, "16": 32, "32": 16, "64": 16},
+        "growth.batch_sizes": {"px8": 32, "px16": 32, "px32": 16, "px64": 16},
         "train.batch_size": 16,
         "train.checkpoint_every": 1000,
         "train.sample_every": 1000,

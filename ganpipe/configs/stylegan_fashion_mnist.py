@@ -48,7 +48,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         train_kimg=60.0,
         fade_kimg=60.0,
         total_kimg=600.0,
-        batch_sizes={"8": 64, "16": 32, "32": 16},
+        batch_sizes={"px8": 64, "px16": 32, "px32": 16},
         learning_rates={},
         repeats=4,
     )
@@ -87,7 +87,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         "growth.train_kimg": 12.0,
         "growth.fade_kimg": 12.0,
         "growth.total_kimg": 80.0,
-        "growth.batch_sizes": {"8": 32, "16": 32, "32": 16},
+        "growth.batch_sizes": {"px8": 32, "px16": 32, "px32": 16},
         "train.checkpoint_every": 500,
         "train.sample_every": 500,
     }

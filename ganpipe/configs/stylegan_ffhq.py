@@ -63,8 +63,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         train_kimg=600.0,
         fade_kimg=600.0,
         total_kimg=25_000.0,
-        batch_sizes={"4": 512, "8": 256, "16": 128, "32": 64, "64": 32},
-        learning_rates={"128": 0.0015, "256": 0.002, "512": 0.003, "1024": 0.003},
+        batch_sizes={"px4": 512, "px8": 256, "px16": 128, "px32": 64, "px64": 32},
+        learning_rates={"px128": 0.0015, "px256": 0.002, "px512": 0.003, "px1024": 0.003},
         repeats=4,
     )
 
@@ -103,7 +103,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         "growth.train_kimg": 20.0,
         "growth.fade_kimg": 20.0,
         "growth.total_kimg": 120.0,
-        "growth.batch_sizes": {"8": 32, "16": 32, "32": 16},
+        "growth.batch_sizes": {"px8": 32, "px16": 32, "px32": 16},
         "train.batch_size": 16,
         "train.checkpoint_every": 1000,
         "train.sample_every": 1000,
@@ -112,7 +112,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         "optimizer.loss": "wgan_gp",
         "penalties.r1": 0.0,
         "penalties.gp": 10.0,
-        "growth.learning_rates": {"128": 0.0015, "256": 0.002, "512": 0.002, "1024": 0.002},
+        "growth.learning_rates": {"px128": 0.0015, "px256": 0.002, "px512": 0.002, "px1024": 0.002},
     }
     variants = {"": {}, "e": E, "d": D, "c": C, "b": B, "wgan_gp": wgan_gp, "tiny": tiny}
     if variant not in variants:

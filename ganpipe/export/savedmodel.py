@@ -15,9 +15,11 @@ Systems with styles (`ganpipe.export.style_signatures`) have more:
 | `synthesize` | styles float32 (N, L, W)                            | images float32 in [-1, 1] |
 | `mix`        | seed_a, seed_b, cutoff int64, label, truncation     | images uint8 (N, H, W, C) |
 
-All inputs have one row an image, so a server may join requests into batches, and an image depends
-on its own row alone. `label` is an input exactly when the system is conditional; -1 draws it from
-the row's seed (`serving_default`, `generate_png`; `mix`: from each seed its own).
+All inputs have one row an image, so a server may join requests into batches, and an output depends
+on its own row alone: to a minibatch standard deviation every image is a batch of one, as if
+`system.discriminate` were given single images. `label` is an input exactly when the system is
+conditional; -1 draws it from the row's seed (`serving_default`, `generate_png`; `mix`: from each
+seed its own).
 
 Noise of styles: each seed's own in `serving_default` and `generate_png`, as in `sample`; constant
 in the others, so that there nothing but the latent changes a picture. A system that grows is
@@ -36,6 +38,7 @@ import tensorflow as tf
 
 from ganpipe.errors import UserError
 from ganpipe.export import style_signatures
+from ganpipe.models import inference
 
 if TYPE_CHECKING:
     from ganpipe.models.base import GANSystem
@@ -95,7 +98,7 @@ def signatures(system: "GANSystem") -> tuple[tf.Module, dict[str, Callable]]:
         return {"png_bytes": encoded}
 
     def discriminate(images, label=None):
-        return {"logits": system.logits(images, checked(label, 0))}
+        return {"logits": inference.logits_alone(system, images, checked(label, 0))}
 
     rows = row_specs(system)
     inputs = {

@@ -31,7 +31,8 @@ class Arguments:
         value = self.given.get(name, default)
         return none if value is None else value
 
-    def _wrong(self, name: str, expected: str) -> UserError:
+    def wrong(self, name: str, expected: str) -> UserError:
+        """What to raise for an argument that has a value other than the expected ones."""
         return UserError(
             f"{self.where}: argument {self.prefix}{name}={_shown(self.given.get(name))}; this "
             f"importer builds networks with {expected}."
@@ -45,14 +46,14 @@ class Arguments:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 2**24:
-            raise self._wrong(name, f"a whole number from {least} on")
+            raise self.wrong(name, f"a whole number from {least} on")
         return value
 
     def number(self, name: str, default: float, none: float | None = None) -> float:
         """A finite number; `none` stands for None."""
         value = self.take(name, default, none)
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e12:
-            raise self._wrong(name, "a number")
+            raise self.wrong(name, "a number")
         return float(value)
 
     def choice(self, name: str, *allowed: Any) -> Any:
@@ -62,7 +63,7 @@ class Arguments:
             # 1 == True: a flag is no number here.
             if value == option and isinstance(value, bool) == isinstance(option, bool):
                 return option
-        raise self._wrong(name, " or ".join(dict.fromkeys(_shown(a) for a in allowed)))
+        raise self.wrong(name, " or ".join(dict.fromkeys(_shown(a) for a in allowed)))
 
     def only(self, allowed: Mapping[str, tuple]) -> None:
         """Arguments that may only have the values that our networks have."""
@@ -77,7 +78,7 @@ class Arguments:
         """The arguments of a dict-valued argument."""
         value = self.take(name, {}, none={})
         if not isinstance(value, dict):
-            raise self._wrong(name, "a dict of arguments")
+            raise self.wrong(name, "a dict of arguments")
         self.inner.append(Arguments(self.where, value, f"{self.prefix}{name}."))
         return self.inner[-1]
 

@@ -29,6 +29,7 @@ _DEEPEST = 16  # modules in modules, components in components, arguments in argu
 _MOST_PARTS = 10_000  # modules or values of arguments of one network
 _MOST_TENSORS = 100_000
 _LONGEST_TEXT = 4096  # of an argument
+_LONGEST_NAME = 256  # of a weight or module; names of modules are repeated for each weight in them
 # Views may repeat elements, so tensors may be larger than the file; this many bytes more at most.
 _LARGEST_EXPANSION = 2**27
 
@@ -55,6 +56,22 @@ class OfficialFile:
     path: Path
     format: str
     networks: dict[str, OfficialNetwork]
+
+    def check_size(self, least: int) -> None:
+        """Refuses arguments of far larger networks than the file's: building one takes the memory.
+
+        Args:
+          least: weights that a network of the arguments has at least.
+
+        Raises:
+          UserError: more than the file's generator can have, with slack for weights that miss.
+        """
+        held = sum(value.size for value in self.networks["generator_ema"].values.values())
+        if least > 4 * held + 2**24:
+            raise UserError(
+                f"{self.path}: its arguments are of networks with {least:,} weights or more, its "
+                f"generator holds {held:,}; nothing was imported."
+            )
 
 
 class _Counter:
@@ -136,11 +153,15 @@ def flatten_module(module: records.Module, counter: _Counter) -> dict[str, np.nd
     return result
 
 
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST_NAME
+
+
 def _names(module: records.Module, group: str, counter: _Counter) -> list[tuple[str, Any]]:
     table = module.state.get(group, {})
     counter.entries(len(table) if isinstance(table, dict) else 0)
-    if not isinstance(table, dict) or not all(isinstance(name, str) for name in table):
-        raise RefusedError(f"module {module.class_name[:80]!r} has no table {group}")
+    if not isinstance(table, dict) or not all(map(_is_name, table)):
+        raise RefusedError(f"module {module.class_name[:80]!r} has no table {group} of names")
     return list(table.items())
 
 
@@ -191,8 +212,10 @@ def flatten_network(network: records.Network, counter: _Counter) -> dict[str, np
             raise RefusedError("a network of it has no list of variables")
         counter.entries(len(variables))
         counter.part(depth + 1, len(parts))
+        if not all(map(_is_name, parts)):
+            raise RefusedError("a network of it has a malformed dict of components")
         for pair in variables:
-            if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
+            if not isinstance(pair, tuple | list) or len(pair) != 2 or not _is_name(pair[0]):
                 raise RefusedError("a network of it has a malformed list of variables")
             result[prefix + pair[0]] = counter.array(prefix + pair[0], pair[1])
         waiting += [(f"{prefix}{name}/", child, depth + 1) for name, child in parts.items()]

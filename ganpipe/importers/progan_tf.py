@@ -78,6 +78,9 @@ def arguments(file: OfficialFile) -> dict[str, Any]:
             raise UserError(
                 f"{file.path}: G was built with {name}={g[name]}, D with {d[name]}; a run has one."
             )
+    width = min(g["fmap_base"] // 2, g["fmap_max"])
+    least = 16 * width * (g["latent_dim"] + g["num_classes"]) + 9 * width**2
+    file.check_size(least + g["resolution"] ** 2)
     return g | d
 
 

@@ -57,6 +57,7 @@ class NetworkMachine(PickleMachine):
         if short == "_reconstruct":
             return records.Array()
         if short == "_frombuffer" and len(arguments) == 4:
+            self._pay_copy(*arguments[:2])
             return records.Array(records.make_array(*arguments))
         if name == "numpy.dtype" and arguments:
             return records.make_dtype(arguments[0])
@@ -79,6 +80,8 @@ class NetworkMachine(PickleMachine):
     def filled_in(self, target: Any, state: Any) -> None:
         """BUILD: states of arrays, types and networks."""
         if isinstance(target, records.Array):
+            if isinstance(state, tuple) and len(state) > 2:
+                self._pay_copy(state[-1], state[-3])
             records.array_state(target, state)
         elif isinstance(target, records.DType):
             records.set_byte_order(target, state)
@@ -102,6 +105,12 @@ class NetworkMachine(PickleMachine):
             raise RefusedError("its pickle encodes something other than bytes")
         self.pay(len(text), "decodes more bytes")
         return text.encode("latin-1")
+
+    def _pay_copy(self, raw: Any, dtype: Any) -> None:
+        # Bytes in native order are shared; all else is copied, however often it is remembered.
+        native = not isinstance(dtype, records.DType) or dtype.dtype.isnative
+        if isinstance(raw, str) or (isinstance(raw, bytes | bytearray) and not native):
+            self.pay(len(raw), "copies more bytes into arrays")
 
     def _set(self, items: Any = ()) -> set:
         if not isinstance(items, list | tuple):

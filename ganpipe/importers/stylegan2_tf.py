@@ -16,7 +16,7 @@ from ganpipe.errors import UserError
 from ganpipe.importers.arguments import Arguments
 from ganpipe.importers.contents import OfficialFile, OfficialNetwork
 from ganpipe.importers.slots import Slot, Slots
-from ganpipe.importers.stylegan2_torch import FILTER, together
+from ganpipe.importers.stylegan2_torch import FILTER, clamp, together
 from ganpipe.importers.stylegan2_torch import generator_slots as torch_slots
 
 SYSTEM = "stylegan2"
@@ -37,7 +37,6 @@ def _shape(a: Arguments) -> dict[str, Any]:
             "fmap_min": (1,),
             "nonlinearity": ("lrelu",),
             "resample_kernel": (FILTER,),
-            "conv_clamp": (None, 256),
         }
     )
     return {
@@ -46,6 +45,7 @@ def _shape(a: Arguments) -> dict[str, Any]:
         "num_classes": a.whole("label_size", 0),
         "channel_base": 2 * a.whole("fmap_base", 16384, 1),
         "channel_max": a.whole("fmap_max", 512, 1),
+        "clamp": clamp(a),
     }
 
 

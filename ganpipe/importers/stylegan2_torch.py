@@ -34,6 +34,14 @@ def _mapping(a: Arguments, width: int, layers: int) -> int:
     return count
 
 
+def clamp(a: Arguments) -> float:
+    """Bound of the convolutions' outputs, which official networks keep in float32; 0 for none."""
+    bound = a.number("conv_clamp", 0.0, 0.0)
+    if not bound >= 0.0 or a.given.get("conv_clamp") == 0:
+        raise a.wrong("conv_clamp", "a bound above 0, or none")
+    return bound
+
+
 def _shape(a: Arguments, width: Arguments) -> dict[str, Any]:
     return {
         "resolution": a.whole("img_resolution", least=4),
@@ -59,10 +67,10 @@ def _generator(where: str, given: Mapping[str, Any]) -> dict[str, Any]:
             "use_noise": (True,),
             "activation": ("lrelu",),
             "kernel_size": (3,),
-            "conv_clamp": (None, 256),
         }
     )
     synthesis.ignore(*_PRECISION)
+    found["clamp"] = clamp(synthesis)
     found["mapping_layers"] = _mapping(mapping, found["w_dim"], 8)
     mapping.number("w_avg_beta", 0.995)  # of training alone
     a.finish()
@@ -83,7 +91,8 @@ def _discriminator(where: str, given: Mapping[str, Any]) -> dict[str, Any]:
     }
     if found["group_size"] is not None:
         last.whole("mbstd_group_size", 4, 1)
-    a.only({"cmap_dim": (None, width, 0), "conv_clamp": (None, 256)})
+    a.only({"cmap_dim": (None, width, 0)})
+    found["clamp"] = clamp(a)
     a.ignore(*_PRECISION)
     block.only({"activation": ("lrelu",), "resample_filter": (FILTER,)})
     block.ignore(*_PRECISION)
@@ -93,12 +102,9 @@ def _discriminator(where: str, given: Mapping[str, Any]) -> dict[str, Any]:
     else:
         layers = _mapping(mapping, width, 8)
         mapping.ignore("w_avg_beta")
-        if layers not in (0, 8):
-            raise UserError(
-                f"{where}: argument mapping_kwargs.num_layers={layers}; this importer builds "
-                "discriminators with 8 (the official default) or 0 (as in the TensorFlow release)."
-            )
+        # 8 is the official default; the TensorFlow release has none.
         found["conditioning"] = "ada" if layers else "ada_tf"
+        found["d_mapping_layers"] = None if layers in (0, 8) else layers
     a.finish()
     return found
 
@@ -118,12 +124,22 @@ def arguments(file: OfficialFile) -> dict[str, Any]:
 
 def together(file: OfficialFile, g: dict[str, Any], d: dict[str, Any]) -> dict[str, Any]:
     """The arguments of one system; UserError when G and D contradict each other."""
+    clamps = (g.pop("clamp"), d.pop("clamp"))
     for name in sorted(set(g) & set(d)):
         if g[name] != d[name]:
             raise UserError(
                 f"{file.path}: G was built with {name}={g[name]}, D with {d[name]}; a run has one."
             )
-    return g | d
+    _check_size(file, g, d.get("d_mapping_layers") or 0)
+    return g | d | {"clamps": clamps}
+
+
+def _check_size(file: OfficialFile, g: dict[str, Any], d_layers: int) -> None:
+    """Refuses arguments of far larger networks than the file's: building one takes the memory."""
+    w, width = g["w_dim"], min(g["channel_base"] // 4, g["channel_max"])
+    least = w * (w * (g["mapping_layers"] - 1) + g["latent_dim"] + g["num_classes"])
+    least += (9 + d_layers) * width**2 + g["resolution"] ** 2
+    file.check_size(least)
 
 
 def _slots(network: keras.Model) -> Slots:

@@ -101,6 +101,9 @@ def arguments(file: OfficialFile) -> dict[str, Any]:
             raise UserError(
                 f"{file.path}: G was built with {name}={g[name]}, D with {d[name]}; a run has one."
             )
+    width, fmaps = min(g["fmap_base"] // 2, g["fmap_max"]), g["mapping_fmaps"]
+    least = fmaps * (fmaps * max(g["mapping_layers"] - 2, 0) + g["latent_dim"] + g["num_classes"])
+    file.check_size(least + g["w_dim"] * width + 9 * width**2 + g["resolution"] ** 2)
     return g | d
 
 

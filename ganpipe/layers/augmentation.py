@@ -72,7 +72,7 @@ class Augmentation(keras.layers.Layer):
             shape=shape,
             initializer=initializer,
             trainable=False,
-            aggregation="mean",  # replicas see other logits
+            aggregation="mean",  # replicas hold equal values; a mean keeps them so
         )
 
     def __call__(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -108,14 +108,19 @@ class Augmentation(keras.layers.Layer):
         """Takes a step's signs in, and moves p after every fourth step.
 
         Args:
-          signs: sum of the signs of D's logits of real images in this step.
+          signs: sum of the signs of D's logits of this replica's real images in this step.
           count: their number.
           step: of training, counted from 0.
           images: real images of a step, of all replicas.
         """
         if self.kind != "ada":
             return
-        signs = self.signs.value + tf.stack([signs, tf.cast(count, tf.float32)])
+        new = tf.stack([signs, tf.cast(count, tf.float32)])
+        context = tf.distribute.get_replica_context()
+        if context is not None and context.num_replicas_in_sync > 1:
+            # Of all replicas: the sign of the whole mean counts, not the mean of their signs.
+            new = context.all_reduce(tf.distribute.ReduceOp.SUM, new)
+        signs = self.signs.value + new
         now = tf.equal((step + 1) % INTERVAL, 0)
         p = ada.next_p(self.p.value, signs[0] / signs[1], self.target, images * INTERVAL, self.kimg)
         self.p.assign(tf.where(now, p, self.p.value))

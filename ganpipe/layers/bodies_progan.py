@@ -273,8 +273,8 @@ class Discriminator(Growing):
       fmap_decay: of nf.
       fmap_max: of nf.
       base: (height, width) of the last level.
-      group_size: of the minibatch standard deviation; None takes the whole batch, 0 leaves the
-        layer out.
+      group_size: of the minibatch standard deviation; None takes the whole batch, 0 or 1
+        leaves the layer out.
       pool_last: pooling behind bias and activation: the Theano code, which made the published
         networks.
       seed: of the weights.
@@ -318,7 +318,9 @@ class Discriminator(Growing):
                 self.convs.append(conv(width, 3, shape, name=f"{size[0]}_conv"))
                 down = {"resample": "" if pool_last else "down", "name": f"{size[0]}_down"}
                 self.downs.append(conv(widths[level], 3, shape, **down))
-        self.stddev = None if group_size == 0 else MinibatchStddev(group_size, dtype=precision)
+        # A group of one has no spread: the official code leaves the layer out then, too.
+        alone = group_size in (0, 1)
+        self.stddev = None if alone else MinibatchStddev(group_size, dtype=precision)
         extra = 0 if self.stddev is None else 1
         if self.stddev is not None:
             self.stddev.build((None, *self.base, widths[1]))

@@ -14,7 +14,7 @@ Labels, by `conditioning`: "ada" (StyleGAN2-ADA) embeds them with a dense layer 
 and embedding apart; "stylegan2" has a bare table N(0, 1) and normalises both together.
 
 bfloat16 in the `num_bf16_res` highest resolutions (never 4x4), with convolutions clamped to
-`conv_clamp`; ToRGB's output is summed in float32.
+`conv_clamp`; ToRGB's output is summed in float32. A `conv_clamp` holds at every resolution.
 """
 
 import math
@@ -72,6 +72,15 @@ def check(arguments: MappingType[str, Any]) -> None:
     for field in ("freeze_d", "num_bf16_res", "mbstd_features", "conv_clamp", "ema_kimg"):
         if arguments[field] < 0:
             raise UserError(f"system.{field}: {arguments[field]}; expected 0 or more.")
+    layers = arguments.get("d_mapping_layers")
+    if layers is not None and (layers < 0 or arguments["conditioning"] == "stylegan2"):
+        raise UserError(
+            f"system.d_mapping_layers: {layers}; expected 0 or more, or None (as ever with "
+            'system.conditioning="stylegan2").'
+        )
+    clamps = arguments.get("clamps", (0.0, 0.0))
+    if len(clamps) != 2 or not min(clamps) >= 0.0:
+        raise UserError(f"system.clamps: {clamps}; expected two numbers, 0 or more, of G and of D.")
     choices = (
         ("g_architecture", ARCHITECTURES),
         ("d_architecture", ARCHITECTURES),

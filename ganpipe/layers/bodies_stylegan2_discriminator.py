@@ -157,6 +157,7 @@ class StyleDiscriminator(keras.Model):
       group_size: images in a group of the minibatch standard deviation; None: the batch.
       mbstd_features: 0 leaves that layer out.
       conditioning: see the module.
+      mapping_layers: dense layers behind the embedding of labels; None: as the module says.
       freeze: the first so many layers, counted from the image, are not trained (Freeze-D).
       seed: of the weights.
       num_bf16_res: resolutions computed in bfloat16; 0 for float32.
@@ -178,6 +179,7 @@ class StyleDiscriminator(keras.Model):
         group_size: int | None = 4,
         mbstd_features: int = 1,
         conditioning: str = "ada",
+        mapping_layers: int | None = None,
         freeze: int = 0,
         seed: int = 0,
         num_bf16_res: int = 0,
@@ -207,7 +209,8 @@ class StyleDiscriminator(keras.Model):
         if num_classes and conditioning == "stylegan2":
             units = num_classes
         elif num_classes:
-            units, layers = width[4], MAPPING_LAYERS[conditioning]
+            units, layers = width[4], mapping_layers
+            layers = MAPPING_LAYERS[conditioning] if layers is None else layers
             self.mapper = Mapping(0, num_classes, units, layers, init)
         self.b4 = Epilogue(
             width[4], channels, units, architecture, group_size, mbstd_features, init

@@ -7,6 +7,8 @@ as one group. Official code of StyleGAN2 has more than one such number: `feature
 channels, one each.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -15,6 +17,22 @@ import tensorflow as tf
 from ganpipe.errors import UserError
 
 EPSILON = 1e-8
+_alone = False  # see `rows_alone`
+
+
+@contextlib.contextmanager
+def rows_alone() -> Iterator[None]:
+    """Every image is a group of its own in the calls (and traces) made meanwhile.
+
+    For servers, which join requests into batches of any size: the images of strangers must not
+    change an answer, nor a batch that does not divide into groups be refused.
+    """
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
 
 
 def group_of(batch: int, group_size: int | None) -> int:
@@ -62,14 +80,15 @@ class MinibatchStddev(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """(N, H, W, C) -> (N, H, W, C + features); statistics are float32."""
         batch, height, width, channels = inputs.shape
+        group = 1 if _alone else self.group_size
         if batch is not None:
-            size = group_of(batch, self.group_size)
+            size = group_of(batch, group)
             groups = batch // size
         else:
             batch = tf.shape(inputs)[0]
-            size = batch if self.group_size is None else tf.minimum(self.group_size, batch)
+            size = batch if group is None else tf.minimum(group, batch)
             groups = batch // size
-            message = f"groups of {self.group_size} do not divide the batch (system.group_size)"
+            message = f"groups of {group} do not divide the batch (system.group_size)"
             tf.debugging.assert_equal(groups * size, batch, message)
         slices = channels // self.features
         x = tf.cast(inputs, tf.float32) if inputs.dtype.size < 4 else inputs

@@ -18,9 +18,6 @@ from ganpipe.ops import random
 from ganpipe.ops.growth import Growth
 from ganpipe.ops.objective import Objective
 
-# Keras has no public name for the class of models that are made from inputs and outputs.
-Functional = type(keras.Model(inputs=(_nothing := keras.Input(())), outputs=_nothing))
-
 
 def rows_meet(network: keras.Model) -> bool:
     """True when a row's output depends on its batch: the network has batch normalisation."""
@@ -34,11 +31,18 @@ def trackable(network: keras.Model) -> Any:
     TensorFlow does not see the layers that a subclassed Keras model keeps in lists: a checkpoint
     would lack them without a word.
     """
-    if isinstance(network, keras.Sequential | Functional):
+    seen, stack = {}, [network]
+    while stack:
+        node = stack.pop()
+        if id(node) not in seen:
+            seen[id(node)] = node  # held, or a number could be given out twice
+            stack += node._trackable_children().values()
+    if all(id(v) in seen or id(v.value) in seen for v in network.variables):
         return network
     module = tf.Module(name=network.name)
+    # Not by path: Keras numbers the models of a process.
     module.weights = {
-        f"{number:03d}_{variable.path}": variable.value
+        f"{number:03d}_{variable.name}": variable.value
         for number, variable in enumerate(network.variables)
     }
     return module

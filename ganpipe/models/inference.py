@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ganpipe.errors import UserError
+from ganpipe.layers import minibatch_stddev
 from ganpipe.models import requests, stages, styles
 from ganpipe.ops import images as image_ops
 from ganpipe.ops import random
@@ -66,13 +67,24 @@ def logits(system: "GANSystem", images: tf.Tensor, labels: tf.Tensor | None) -> 
     return tf.cast(tf.reshape(system.discriminator(inputs, training=False), [-1]), tf.float32)
 
 
+def logits_alone(system: "GANSystem", images: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
+    """`logits`, but no row knows of its neighbours: those of single images, for servers."""
+    with minibatch_stddev.rows_alone():
+        return system.logits(images, labels)
+
+
+def rows_at_once(system: "GANSystem") -> int:
+    """64 images up to 256x256, fewer of larger ones: 4 of 1024x1024, for the sake of memory."""
+    return max(1, min(64, 64 * 256**2 // system.resolution**2))
+
+
 def sample(
     system: "GANSystem",
     n: int,
     seed: int | Sequence[int] = 0,
     labels: int | Sequence[int] | None = None,
     truncation: float = 1.0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     noise: str | None = "random",
 ) -> np.ndarray:
     """Images of the averaged generator, each a function of its own seed.
@@ -82,7 +94,7 @@ def sample(
       seed: row i uses seed + i; or one seed for every row.
       labels: one class for all, one for every row, or None: drawn from the row's seed.
       truncation: 1 samples the whole latent distribution, 0 gives its mean.
-      batch_size: images computed at once.
+      batch_size: images computed at once; None is `rows_at_once`.
       noise: of systems with styles: "random" (from the row's seed), "const" (the network's own
         noise maps) or "none".
 
@@ -100,6 +112,7 @@ def sample(
     noise = styles.checked_noise(system, noise)
     labels = system._row_labels(n, -1 if labels is None and system.num_classes else labels, -1)
     rows = []
+    batch_size = batch_size or rows_at_once(system)
     for start in range(0, n, batch_size):
         # The last batch is filled up: one shape, one compiled function.
         index = np.minimum(np.arange(start, start + min(batch_size, n)), n - 1)
@@ -148,13 +161,20 @@ def checked(
     """(z, labels, truncation) as tensors of one row each.
 
     Raises:
-      UserError: z of another width, labels missing, unwanted or out of range.
+      UserError: z of another width, labels missing, unwanted or out of range, truncation that is
+        not finite or not one a row.
     """
     z = tf.convert_to_tensor(z, tf.float32)
     if z.shape.rank != 2 or z.shape[1] != system.latent_dim:
         raise UserError(f"z: shape {tuple(z.shape)}; expected (batch, {system.latent_dim}).")
     labels = system._row_labels(z.shape[0], labels)
-    truncation = np.broadcast_to(np.float32(truncation), (z.shape[0],))
+    truncation = np.asarray(truncation, np.float32)
+    if truncation.shape not in ((), (z.shape[0],)) or not np.isfinite(truncation).all():
+        raise UserError(
+            f"truncation: {truncation}; expected a finite number, or one for each of {z.shape[0]} "
+            "rows."
+        )
+    truncation = np.broadcast_to(truncation, (z.shape[0],))
     return z, None if labels is None else tf.constant(labels), tf.constant(truncation)
 
 

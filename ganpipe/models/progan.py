@@ -63,7 +63,7 @@ class ProGAN(base.GANSystem):
       fmap_decay: see above.
       fmap_max: see above.
       base: side of the first level.
-      group_size: images in a group of the minibatch standard deviation; 0 leaves it out.
+      group_size: images in a group of the minibatch standard deviation; 0 or 1 leaves it out.
       pool_last: D pools behind its activations: the Theano code's order, of the published networks.
       normalize_latents: pixel norm over z and the one-hot label.
       latent_distribution: see `ganpipe.ops.random.row_latents`.

@@ -86,7 +86,7 @@ class StyleGAN(base.GANSystem):
       mixing_prob: share of batches with mixed styles.
       truncation_cutoff: first layer that truncation leaves alone.
       w_average_decay: share that the mean of w keeps at an update.
-      group_size: of the minibatch standard deviation; 0 leaves it out.
+      group_size: of the minibatch standard deviation; 0 or 1 leaves it out.
       latent_distribution: see `ganpipe.ops.random.row_latents`.
       ema_kimg: half-life of G's moving average in thousands of real images; 0 for no average.
       seed: of the initial weights.

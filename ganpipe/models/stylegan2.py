@@ -16,10 +16,10 @@ at 1024, 21,523,475 / 21,507,073 at 32; config E (16384) 24,900,764 / 24,038,161
 (mapping 2, D "orig") 19,947,539 / 20,720,641. All others: docs/models/stylegan2.md.
 
 Where we differ: real and fake images pass D in one call (statistics of the minibatch within each);
-labels of fakes are uniform over the classes, not drawn from the data set; replicas average w_avg,
-p and the path length, where the official ones keep rank 0's; bfloat16 in place of float16, which
-needs no normalised weights; the averaged G computes in float32 without clamping; inference is
-unfused unless `fused`. Configs B to D (progressive growing) are not here.
+labels of fakes are uniform over the classes, not drawn from the data set; replicas average w_avg
+and the path length, where the official ones keep rank 0's; bfloat16 in place of float16, which
+needs no normalised weights; float32 (so the averaged G) is not clamped unless `clamps` says so;
+inference is unfused unless `fused`. Configs B to D (progressive growing) are not here.
 
     python -m ganpipe train --config=stylegan2_fashion_mnist --data=DIR --workdir=RUN
 
@@ -64,10 +64,12 @@ class StyleGAN2(base.GANSystem):
       group_size: images in a group of D's minibatch standard deviation; None: a replica's batch.
       mbstd_features: numbers a group that it adds; 0 leaves it out.
       conditioning: how labels enter: "ada", "ada_tf" or "stylegan2" (`bodies_stylegan2`).
+      d_mapping_layers: of D, with labels; None: as `conditioning` says (8, or 0 with "ada_tf").
       freeze_d: the first so many layers of D, from the image on, are not trained (Freeze-D).
       num_bf16_res: with mixed precision, resolutions computed in bfloat16, from the highest down;
         4x4 never is.
       conv_clamp: bound of convolutions' outputs in mixed precision; 0 for none.
+      clamps: of G and of D, likewise in float32; imported networks have their own.
       ema_kimg: half-life of G's average in thousands of images.
       ema_rampup: bounds the half-life by this share of the images so far; None for no bound.
       fused: inference with a kernel of its own for each image; the same function.
@@ -98,9 +100,11 @@ class StyleGAN2(base.GANSystem):
         group_size: int | None = 4,
         mbstd_features: int = 1,
         conditioning: str = "ada",
+        d_mapping_layers: int | None = None,
         freeze_d: int = 0,
         num_bf16_res: int = 4,
         conv_clamp: float = 256.0,
+        clamps: tuple[float, float] = (0.0, 0.0),
         ema_kimg: float = 10.0,
         ema_rampup: float | None = None,
         fused: bool = False,
@@ -121,18 +125,19 @@ class StyleGAN2(base.GANSystem):
         self.ema_kimg, self.ema_rampup = ema_kimg, ema_rampup
         half = {"num_bf16_res": num_bf16_res, "conv_clamp": conv_clamp or None}
         half = half if precision == "mixed_bfloat16" else {}
+        g_full, d_full = ({"conv_clamp": clamp or None} for clamp in clamps)
         names = ("resolution", "channels", "num_classes", "channel_base", "channel_max")
         both = {k: arguments[k] for k in (*names, "conditioning")}
 
         def make_generator(name: str) -> keras.Model:
             own = {k: arguments[k] for k in ("latent_dim", "w_dim", "mapping_layers", "fused")}
-            own |= {} if name == "generator_ema" else half
+            own |= half if half and name != "generator_ema" else g_full
             own |= {"architecture": g_architecture, "seed": 2 * seed}
             return bodies.StyleGenerator(**both, **own, name=name)
 
         own = {"architecture": d_architecture, "group_size": group_size, "freeze": freeze_d}
-        own |= {"mbstd_features": mbstd_features, "seed": 2 * seed + 1}
-        discriminator = StyleDiscriminator(**both, **half, **own)
+        own |= {"mbstd_features": mbstd_features, "mapping_layers": d_mapping_layers}
+        discriminator = StyleDiscriminator(**both, **(half or d_full), **own, seed=2 * seed + 1)
         self.set_networks(make_generator, discriminator)
         self._batch = self._images = 0  # of a replica and of all; known in a step
         self.path_average = self._number("path_average")
@@ -213,9 +218,8 @@ class StyleGAN2(base.GANSystem):
         self.style_mixing, self.r1_gamma, self.pl_weight = style_mixing, r1_gamma, pl_weight
         self.d_reg_interval, self.g_reg_interval = d_reg_interval, g_reg_interval
         self.pl_decay, self.pl_batch_shrink = pl_decay, pl_batch_shrink
-        size = (self.resolution, self.channels)
-        adaptive = (ada_pipe, ada_target, ada_kimg, ada_p)
-        self.augmentation = Augmentation(augment, *size, *adaptive, diffaugment_policy)
+        ada = (self.resolution, self.channels, ada_pipe, ada_target, ada_kimg, ada_p)
+        self.augmentation = Augmentation(augment, *ada, diffaugment_policy)
 
         def adam(rate: float, interval: int) -> keras.optimizers.Optimizer:
             c = lazy.correction(interval)
@@ -251,10 +255,8 @@ class StyleGAN2(base.GANSystem):
         """(ws with style mixing (B, num_ws, w_dim), mean w of z); one cutoff for the batch."""
         if not self.style_mixing:
             return self.generator.mixed_mapping(z, None, labels, None)
-        kind, layers = self.latent_distribution, self.generator.num_ws
-        others = random.step_latents(
-            self.seed, self.step, z.shape[0], self.latent_dim, kind, MIXED + draw
-        )
+        kind, layers, size = self.latent_distribution, self.generator.num_ws, tuple(z.shape)
+        others = random.step_latents(self.seed, self.step, *size, kind, MIXED + draw)
         key = random.step_seed(self.seed, self.step, random.STREAM_LATENT, CUTOFF + draw)
         cutoff = bodies.mixing_cutoff(key, self.style_mixing, layers)
         return self.generator.mixed_mapping(z, others, labels, cutoff)
@@ -284,10 +286,9 @@ class StyleGAN2(base.GANSystem):
         ws, mean_w = self.training_styles(z, labels, G_REG)
         shape = [batch, self.resolution, self.resolution, self.channels]
         y = tf.random.stateless_normal(shape, self.draw_seed(G_REG))
-        seed = self._seed(NOISE + G_REG)
-        _, lengths = penalty_ops.path_length(
-            lambda ws: self.generator.synthesis(ws, seed, training=True), ws, y, 0.0
-        )
+        noise = self._seed(NOISE + G_REG)
+        make = functools.partial(self.generator.synthesis, noise=noise, training=True)
+        _, lengths = penalty_ops.path_length(make, ws, y, 0.0)
         penalty, a = lazy.path_penalty(lengths, self.path_average.value, self.pl_decay)
         return penalty, [tf.stop_gradient(t) for t in (tf.reduce_mean(lengths), a, mean_w)]
 
@@ -384,8 +385,7 @@ class StyleGAN2(base.GANSystem):
         if self.pl_weight:
             self._regularise_generator()
         d, d_norm = self._update_discriminator(real_images, labels)
-        signs = tf.reduce_sum(tf.sign(d.real_logits))
-        count = tf.constant(self._batch)
+        signs, count = tf.reduce_sum(tf.sign(d.real_logits)), tf.constant(self._batch)
         if self.r1_gamma:
             more, number = self._regularise_discriminator(real_images, labels)
             signs, count = signs + more, count + number

@@ -68,7 +68,8 @@ class Growth:
       train_kimg: thousands of real images between two fades.
       fade_kimg: thousands of real images of a fade; 0 switches at once.
       total_kimg: thousands of real images at which training ends.
-      batch_sizes: {working resolution: global batch}; keys may be strings.
+      batch_sizes: {working resolution: global batch}; keys may be words such as "px64", which a
+        command line can name.
       learning_rates: {working resolution: learning rate of both networks}.
       repeats: steps between two looks at the schedule; stages are multiples of it.
 
@@ -89,7 +90,8 @@ class Growth:
         learning_rates: Mapping[Any, float] | None = None,
         repeats: int = 4,
     ):
-        halvings = math.log2(resolution / start_resolution) if start_resolution > 0 else -1.0
+        sizes = min(resolution, start_resolution) > 0
+        halvings = math.log2(resolution / start_resolution) if sizes else -1.0
         if halvings < 0 or halvings != int(halvings):
             raise UserError(
                 f"growth.start_resolution: {start_resolution}; expected {resolution} (of "
@@ -115,7 +117,10 @@ class Growth:
         self.rates = self._by_level("learning_rates", learning_rates, levels)
         for level, batch in self.batches.items():
             if batch < 1:
-                raise UserError(f"growth.batch_sizes.{level}: {batch}; expected 1 or more.")
+                raise UserError(f"growth.batch_sizes.px{level}: {batch}; expected 1 or more.")
+        for level, rate in self.rates.items():
+            if not 0.0 < rate < math.inf:
+                raise UserError(f"growth.learning_rates.px{level}: {rate}; expected more than 0.")
         self.stages = tuple(self._stages())
 
     @staticmethod
@@ -123,8 +128,11 @@ class Growth:
         """The entries of the levels there are; a table may know larger and smaller ones."""
         table = {}
         for key, value in dict(given or {}).items():
+            key = str(key).removeprefix("px")
             if not str(key).isdecimal() or (int(key) & (int(key) - 1) and int(key) not in levels):
-                raise UserError(f"growth.{name}.{key}: expected a resolution, such as {levels[0]}.")
+                raise UserError(
+                    f"growth.{name}.{key}: expected a resolution, such as px{levels[0]}."
+                )
             if int(key) in levels:
                 table[int(key)] = value
         return table

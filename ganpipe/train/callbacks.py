@@ -96,13 +96,21 @@ class Checkpoints(AfterStep):
         """Saves when it is due."""
         if step % self.every == 0 or step == self.last:
             protect = self.before(step)
-            now = time.monotonic()
-            if self.seconds is not None:
-                self.seconds += now - self.clock
-            self.clock = now
+            self._count()
             images = self.images_at(step) if self.images_at else None
             place = {"seconds": self.seconds, "images_seen": images}
             checkpoint.save(self.model, self.directory, self.keep, self.is_chief, protect, place)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Keeps the seconds since the last checkpoint: a stage of growth need not end at one."""
+        self._count()
+        super().on_train_end(logs)
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        if self.seconds is not None:
+            self.seconds += now - self.clock
+        self.clock = now
 
 
 class Summaries(AfterStep):

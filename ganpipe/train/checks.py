@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from ganpipe import config as config_lib
 from ganpipe import data as data_lib
 from ganpipe.errors import UserError
+from ganpipe.layers.minibatch_stddev import MinibatchStddev, group_of
 from ganpipe.ops import switches
-from ganpipe.ops.growth import Growth
+from ganpipe.ops.growth import Growth, Stage
 from ganpipe.train import monitor
 
 if TYPE_CHECKING:
@@ -123,12 +124,6 @@ def validate(config: Any, info: "data_lib.DatasetInfo") -> None:
     if not isinstance(n_critic, int) or n_critic < 1:
         raise UserError(f"--config.optimizer.n_critic={n_critic}: expected 1 or more.")
     # A step's n_critic batches may run across the border of two epochs.
-    count = info.count("train")
-    if count < train.batch_size:
-        raise UserError(
-            f"--config.train.batch_size={train.batch_size}: {info.dir} has only {count} training "
-            "images; expected a batch no larger than that."
-        )
     _check_stages(config, info)
     chosen = tips(config)
     if chosen["replay"] > 0 and train.batch_size > chosen["replay_pool"]:
@@ -150,19 +145,26 @@ def _check_stages(config: Any, info: "data_lib.DatasetInfo") -> None:
             )
         if stage.batch_size > info.count("train"):
             raise UserError(
-                f"config.growth.batch_sizes.{stage.resolution}={stage.batch_size}: {info.dir} has "
-                f"only {info.count('train')} training images; expected a batch no larger than that."
+                f"--config.{_batch_key(config, stage)}={stage.batch_size}: {info.dir} has only "
+                f"{info.count('train')} training images; expected a batch no larger than that."
             )
+
+
+def _batch_key(config: Any, stage: Stage) -> str:
+    """The key that sets the batch of a stage."""
+    own = (config.get("growth") or {}).get("batch_sizes") or {}
+    if str(stage.resolution) in {str(key).removeprefix("px") for key in own}:
+        return f"growth.batch_sizes.px{stage.resolution}"
+    return "train.batch_size"
 
 
 def check_replicas(config: Any, strategy: str, replicas: int) -> None:
     """Refuses global batches that the replicas cannot share."""
     for stage in growth(config).stages:
         if stage.batch_size % replicas:
-            where = f"growth.batch_sizes.{stage.resolution}" if stage.index else "train.batch_size"
             raise UserError(
-                f"--config.{where}={stage.batch_size} is the global batch; it must "
-                f"divide by the {replicas} replicas of --strategy={strategy}."
+                f"--config.{_batch_key(config, stage)}={stage.batch_size} is the global batch; it "
+                f"must divide by the {replicas} replicas of --strategy={strategy}."
             )
     if replicas > 1 and tips(config)["replay"] > 0:
         raise UserError(
@@ -176,12 +178,27 @@ def tips(config: Any) -> dict[str, Any]:
     return switches.TIPS | dict(config.get("tips") or {})
 
 
-def check_slices(system: "GANSystem", batch: int) -> None:
-    """Refuses a replica's batch that a system's discriminators cannot share out equally."""
+def check_batches(system: "GANSystem", config: Any, replicas: int) -> None:
+    """Refuses batches of any stage that a replica's discriminators cannot share out equally.
+
+    Raises:
+      UserError: they do not divide among the discriminators, or into the groups of D's minibatch
+        standard deviation.
+    """
     count = len(system.critics) if getattr(system, "own_slices", False) else 1
-    if batch % count:
-        raise UserError(
-            f"--config.train.batch_size: {batch} images on a replica do not divide into slices for "
-            f"{count} discriminators; expected a multiple of {count}, another "
-            "system.discriminators, or optimizer.own_slices=False."
-        )
+    layers = system.discriminator._flatten_layers()
+    groups = [layer for layer in layers if isinstance(layer, MinibatchStddev)]
+    for stage in growth(config).stages:
+        batch = stage.batch_size // replicas
+        where = f"--config.{_batch_key(config, stage)}"
+        if batch % count:
+            raise UserError(
+                f"{where}: {batch} images on a replica do not divide into slices for {count} "
+                f"discriminators; expected a multiple of {count}, another system.discriminators, "
+                "or optimizer.own_slices=False."
+            )
+        for layer in groups:
+            try:
+                group_of(batch, layer.group_size)
+            except UserError as error:
+                raise UserError(f"{where}={stage.batch_size}: {error}") from error

@@ -13,7 +13,7 @@ import tensorflow as tf
 from ganpipe import config as config_lib
 from ganpipe import data as data_lib
 from ganpipe.errors import UserError
-from ganpipe.models import registry
+from ganpipe.models import base, registry
 from ganpipe.ops import images as image_ops
 from ganpipe.ops.growth import Growth, Stage
 from ganpipe.train import (
@@ -92,6 +92,7 @@ def train(
     data_dir: str | Path | None = None,
     strategy: str = "none",
     logical_cpus: int = 0,
+    init_from: str | Path | None = None,
 ) -> "GANSystem":
     """Trains up to `config.train.steps`, continuing from the newest sound checkpoint in `workdir`.
 
@@ -101,6 +102,8 @@ def train(
       data_dir: prepared data; `config.data.dir` when None.
       strategy: "none", "mirrored" or "multi_worker".
       logical_cpus: see `ganpipe.train.distribute.make`.
+      init_from: run folder, of training or of an import, whose networks a new run starts from; the
+        optimisers, the step and what a system adapts begin anew. Nothing to a run that goes on.
 
     Returns:
       The trained system.
@@ -132,7 +135,7 @@ def train(
     # the run folder is all that it goes on with.
     while True:
         try:
-            return _stretch(config, settings, workdir, info, distribution)
+            return _stretch(config, settings, workdir, info, distribution, init_from)
         except monitor.RolledBack:
             continue
 
@@ -143,6 +146,7 @@ def _stretch(
     workdir: Path,
     info: "data_lib.DatasetInfo",
     distribution: tf.distribute.Strategy,
+    init_from: str | Path | None,
 ) -> "GANSystem":
     """Trains from where the run folder stands to the end.
 
@@ -156,10 +160,12 @@ def _stretch(
     seed = journal.seed(config.train.seed)
     with distribution.scope():
         system = build(config, info, seed)
-    checks.check_slices(system, config.train.batch_size // distribution.num_replicas_in_sync)
+    checks.check_batches(system, config, distribution.num_replicas_in_sync)
     rates = monitor_journal.base_rates(system.state())
     found = checkpoint.newest(directory)
     start = checkpoint.restore(system, found) if found else 0
+    if found is None and init_from is not None:
+        run_folder.start_from(system, init_from)
     system.resume()
     monitor_journal.scale_rates(rates, journal.lr_scale)
     growth = checks.growth(config)
@@ -313,8 +319,13 @@ def _scoring(
 def _first_look(
     system: "GANSystem", config: Any, info: "data_lib.DatasetInfo", workdir: Path, chief: bool
 ) -> None:
-    """Mean training image for `system.adapt`, and `reals.png`: from up to 10,000 first images."""
+    """Mean training image for `system.adapt`, and `reals.png`: from up to 10,000 first images.
+
+    A system that does not adapt needs the 64 of the picture alone.
+    """
     batch = min(config.train.batch_size, 256)
+    adapts = type(system).adapt is not base.GANSystem.adapt
+    batches = max(10_000 // batch, 1) if adapts else -(-64 // batch)
     reader = data_lib.load(
         info.dir,
         config.data.resolution,
@@ -325,7 +336,7 @@ def _first_look(
         drop_remainder=False,
     )
     total, count, first = 0.0, 0, []
-    for images, _ in reader.take(max(10_000 // batch, 1)):
+    for images, _ in reader.take(batches):
         images = images.numpy()
         total, count = total + images.sum(0, dtype=np.float64), count + len(images)
         if sum(map(len, first)) < 64:

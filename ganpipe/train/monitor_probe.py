@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from ganpipe import data as data_lib
-from ganpipe.models import stages
+from ganpipe.models import inference, stages
 from ganpipe.ops import random
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ class Reference:
 def reference(info: "data_lib.DatasetInfo", resolution: int, conditional: bool) -> Reference:
     """Reads up to `REALS` images of the training split, always the same ones."""
     count = min(REALS, info.count("train"))
+    if resolution > PIXELS and PIXELS in info.resolutions:
+        resolution = PIXELS  # a thousand images of 1024x1024 would be 12 GB
     images, labels = next(iter(data_lib.load(info.dir, resolution, count, "train", repeat=False)))
     return Reference(images.numpy(), labels.numpy(), info.num_classes, conditional)
 
@@ -125,7 +127,10 @@ class Probe:
         self.yardstick = yardstick
         seeds = tf.range(FIRST_SEED, FIRST_SEED + ROWS, dtype=tf.int64)
         z = random.row_latents(seeds, system.latent_dim, system.latent_distribution)
-        self._inputs: Any = z if yardstick.labels is None else [z, tf.constant(yardstick.labels)]
+        labels = None if yardstick.labels is None else tf.constant(yardstick.labels)
+        many = inference.rows_at_once(system)
+        parts = [slice(at, at + many) for at in range(0, ROWS, many)]
+        self._inputs = [z[part] if labels is None else [z[part], labels[part]] for part in parts]
         self._system = system
         networks = {"G": system.generator, "D": system.discriminator}
         self._weights = {
@@ -143,8 +148,8 @@ class Probe:
     def _fakes(self) -> Any:
         system = self._system
 
-        def fakes() -> tf.Tensor:
-            images = tf.cast(system.generator(self._inputs, training=False), tf.float32)
+        def fakes(inputs: Any) -> tf.Tensor:
+            images = tf.cast(system.generator(inputs, training=False), tf.float32)
             return stages.full_size(system, images)
 
         return tf.function(fakes)
@@ -155,7 +160,7 @@ class Probe:
 
     def draw(self) -> np.ndarray:
         """(ROWS, H, W, C) float32: the fakes."""
-        return self._fakes().numpy()
+        return np.concatenate([self._fakes(inputs).numpy() for inputs in self._inputs])
 
     def measure(self) -> dict[str, float]:
         """The values of the module's table; a diversity of NaN where fakes are not finite."""

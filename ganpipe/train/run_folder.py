@@ -173,6 +173,25 @@ def load(run_dir: str | os.PathLike, step: int | None = None) -> "GANSystem":
     return system
 
 
+def start_from(system: "GANSystem", run_dir: str | os.PathLike) -> None:
+    """Gives a new system the networks of a run; the step stays at 0.
+
+    Raises:
+      UserError: no run folder, another system, or networks of other shapes.
+    """
+    run = Path(run_dir)
+    if not (run / "system.json").is_file():
+        raise UserError(f"--init_from={run}: expected a run folder, with system.json.")
+    there = json.loads((run / "system.json").read_text()).get("name")
+    if there != system.system_name:
+        raise UserError(
+            f"--init_from={run} is a run of {there}, the config makes a {system.system_name}; "
+            "expected the same system."
+        )
+    checkpoint.restore_networks(system, _chosen(run, None))
+    system.step.assign(0)
+
+
 def _chosen(run: Path, step: int | None) -> Path:
     """Folder of the checkpoint at `step`, or of the newest sound one."""
     directory = run / "checkpoints"

@@ -139,12 +139,10 @@ def test_mix_refuses_a_cutoff_out_of_range(exported):
 
 def test_a_row_does_not_depend_on_its_neighbours(exported):
     _, model, _ = exported
-    for name, function in model.signatures.items():
-        if name == "discriminate":  # the minibatch's statistics are part of D
-            continue
+    for function in model.signatures.values():
         rng, rows = np.random.default_rng(3), {}
         for key, spec in function.structured_input_signature[1].items():
-            shape = (4, *spec.shape[1:])
+            shape = (5, *spec.shape[1:])  # of which groups of 4 are no divisor
             whole = rng.integers(0, 3, shape) if spec.dtype == tf.int64 else rng.normal(size=shape)
             rows[key] = tf.constant(whole, spec.dtype)
         (together,) = function(**rows).values()
@@ -153,6 +151,19 @@ def test_a_row_does_not_depend_on_its_neighbours(exported):
             together, alone = (tf.map_fn(tf.io.decode_png, x, tf.uint8) for x in (together, alone))
         a, b = (np.asarray(x, np.float64) for x in (together[2:3], alone))
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1 if together.dtype == tf.uint8 else 1e-4)
+
+
+def test_served_logits_are_those_of_single_images(exported):
+    system, model, _ = exported
+    images = np.random.default_rng(4).uniform(-1, 1, (5, 8, 8, 3)).astype(np.float32)
+    labels = [0, 2, 1, 0, 1] if system.num_classes else None
+    served = model.signatures["discriminate"](images=images, **label(system, labels))["logits"]
+    single = [
+        float(system.discriminate(images[i : i + 1], None if labels is None else labels[i])[0])
+        for i in range(5)
+    ]
+    np.testing.assert_allclose(served, single, rtol=1e-4, atol=1e-5)
+    assert np.std(single) > 1e-3
 
 
 def test_warmup_has_every_signature(exported):

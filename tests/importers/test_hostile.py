@@ -201,6 +201,10 @@ BOMBS = {
     "a module in itself": (itself, "deep"),
     "tables of nothing": (wide_tables, "tensors"),
     "children without end": (wide_children, "parts"),
+    "a module's long name": (
+        lambda: torch_contents(children={"a" * 10**6: writer.module("Layer", {}, {})}),
+        "no table _modules of names",
+    ),
     "a number without end": (lambda: torch_contents(arguments={"z": 10**5000}), "without end"),
     "a text without end": (lambda: torch_contents(arguments={"z": "a" * 10**6}), "without end"),
     "a tensor that repeats": (repeated, "repeat their values"),
@@ -244,6 +248,13 @@ FILLS = {  # pickles that unfold while they are read
     + b"a" * 1000
     + b"q\x01X\x06\x00\x00\x00latin1q\x020("
     + b"h\x00h\x01h\x02\x86R" * 5000
+    + b"t.",
+    # Python 2's bytes are text here: each array of them is a copy
+    "arrays": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nq\x00cnumpy\nndarray\nq\x01"
+    + b"cnumpy\ndtype\nX\x02\x00\x00\x00f4K\x00K\x01\x87Rq\x02X\xa0\x0f\x00\x00"
+    + b"a" * 4000
+    + b"q\x030000("
+    + b"h\x00h\x01K\x00\x85U\x01b\x87R(K\x01M\xe8\x03\x85h\x02\x89h\x03tb" * 500
     + b"t.",
 }
 

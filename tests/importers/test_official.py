@@ -96,6 +96,19 @@ def test_the_export_has_all_names_of_the_file(built):
             np.testing.assert_allclose(value, expected[key], rtol=0, atol=1e-6, err_msg=key)
 
 
+def test_clamps_of_the_file_hold_in_float32(golden_file):
+    file = golden_file("stylegan2_ada_unconditional")
+    assert run.build(file).get_config()["clamps"] == (256.0, 256.0)
+    arguments = [file.networks[role].arguments for role in ("generator_ema", "discriminator")]
+    arguments[0]["synthesis_kwargs"]["conv_clamp"] = 0.5
+    arguments[1]["conv_clamp"] = None
+    system = run.build(file)
+    networks = (system.generator, system.generator_ema, system.discriminator)
+    assert [network.conv_clamp for network in networks] == [0.5, 0.5, None]
+    z = np.zeros((1, system.latent_dim), np.float32)
+    assert 0.5 < np.abs(system.generate(z)).max() <= 4 * 0.5 * 1.5  # four images, overshoot of FIR
+
+
 @pytest.mark.parametrize("protocol", (2, 3, 4, 5))
 def test_tf_pickles_of_every_protocol(protocol, tmp_path, golden_file):
     file = golden_file("progan_tf")

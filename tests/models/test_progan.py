@@ -233,6 +233,7 @@ def test_images_are_blown_up_and_pooled_at_inference():
     np.testing.assert_allclose(system.discriminate(images), scores, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_stopped_in_a_fade_it_goes_on_bit_for_bit(tmp_path):
     def on_to_the_end(system, first_fade_step):
         for resolution, fading in ((8, True), (8, False)):
@@ -268,6 +269,7 @@ def test_without_stages_it_trains_at_full_size():
     assert "growth/lod" not in logs
 
 
+@pytest.mark.slow
 def test_it_draws_the_class_that_it_is_asked_for():
     system = small(
         num_classes=2,

@@ -313,10 +313,23 @@ from ganpipe.models.stylegan2 import StyleGAN2
 with strategy.scope():
     sizes = {"channel_base": 32, "channel_max": 4, "latent_dim": 5, "w_dim": 5}
     system = StyleGAN2(8, 1, mapping_layers=1, **sizes)
-    system.compile(augment="ada", ada_pipe="color", g_reg_interval=2, d_reg_interval=2)
+    system.compile(augment="ada", ada_p=0.1, ada_pipe="color", g_reg_interval=2, d_reg_interval=2)
 images = np.random.default_rng(0).uniform(-1, 1, (32, 8, 8, 1)).astype(np.float32)
 data = tf.data.Dataset.from_tensor_slices(images).repeat().batch(8, drop_remainder=True)
-system.fit(strategy.experimental_distribute_dataset(data), steps_per_epoch=3, verbose=0)
+system.fit(strategy.experimental_distribute_dataset(data), steps_per_epoch=4, verbose=0)
+
+def strength():
+    return float(strategy.experimental_local_results(system.augmentation.p.value)[0])
+
+@tf.function
+def adapt():  # means of signs 1 and .5: .75 of both is above the target of .6
+    index = tf.distribute.get_replica_context().replica_id_in_sync_group
+    signs = tf.where(tf.equal(index, 0), 4.0, 2.0)
+    system.augmentation.adapt(signs, tf.constant(4), tf.constant(3, tf.int64), 8)
+
+before = strength()
+strategy.run(adapt)
+print("moved", round((strength() - before) * 500000 / 32, 3))
 variables = system.generator.variables + system.discriminator.variables
 counts = [
     int(strategy.experimental_local_results(o.iterations.value)[0])
@@ -332,4 +345,5 @@ def test_replicas_regularise_together():
     command = [sys.executable, "-c", REPLICAS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split()[-5:] == ["updates", "5", "5", "drift", "0.0"]
+    assert done.stdout.split()[-5:] == ["updates", "6", "6", "drift", "0.0"]
+    assert "moved 1.0" in done.stdout

@@ -1,5 +1,7 @@
 """What every system must do, and the parameter counts of the papers' bodies."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +10,7 @@ import ganpipe
 from ganpipe import config as config_lib
 from ganpipe.errors import UserError
 from ganpipe.layers import bodies_dcgan
-from ganpipe.models import registry
+from ganpipe.models import inference, registry
 from ganpipe.ops import losses
 from tests import harness
 
@@ -314,6 +316,8 @@ BAD = [
     (lambda: harness.small("cgan").generate(np.zeros((2, 6))), "labels are missing"),
     (lambda: harness.small("dcgan").generate(np.zeros((2, 5))), r"expected \(batch, 6\)"),
     (lambda: harness.small("dcgan").discriminate(np.zeros((2, 4, 4, 1))), "images: shape"),
+    (lambda: harness.small("dcgan").generate(np.zeros((2, 6)), truncation=np.nan), "nan; expected"),
+    (lambda: harness.small("dcgan").generate(np.zeros((2, 6)), truncation=[1] * 3), "each of 2"),
 ]
 
 
@@ -321,6 +325,13 @@ BAD = [
 def test_bad_input_says_what_to_change(call, message):
     with pytest.raises(UserError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("resolution", "rows"), [(1, 64), (8, 64), (256, 64), (512, 16), (1024, 4)]
+)
+def test_large_images_are_made_few_at_a_time(resolution, rows):
+    assert inference.rows_at_once(types.SimpleNamespace(resolution=resolution)) == rows
 
 
 def test_fit_refuses_data_that_does_not_fit():

@@ -42,7 +42,7 @@ def walk(growth, lod0, train, fade, base_rate=1e-3):
         (1024, 8, {"batch_sizes": {8: 256, 16: 128, 32: 64, 64: 32}, "total_kimg": 25_000}),
         (32, 4, {"train_kimg": 3, "fade_kimg": 5, "total_kimg": 40, "repeats": 10}),
         (32, 8, {"train_kimg": 0, "fade_kimg": 5, "total_kimg": 30}),
-        (48, 6, {"train_kimg": 4, "fade_kimg": 0, "total_kimg": 30, "batch_sizes": {12: 8}}),
+        (48, 6, {"train_kimg": 4, "fade_kimg": 0, "total_kimg": 30, "batch_sizes": {"px12": 8}}),
     ],
 )
 def test_forty_points_of_the_schedule(resolution, start, arguments):
@@ -113,8 +113,10 @@ def test_no_growth_is_one_stage():
         (32, {"total_kimg": 0}, "total_kimg"),
         (32, {"repeats": 0}, "repeats"),
         (32, {"batch_sizes": {"sixteen": 4}}, "batch_sizes.sixteen"),
-        (32, {"batch_sizes": {16: 0}}, "batch_sizes.16"),
+        (32, {"batch_sizes": {16: 0}}, "batch_sizes.px16"),
         (32, {"learning_rates": {"17": 0.1}}, "learning_rates.17"),
+        (32, {"learning_rates": {"16": 0.0}}, "learning_rates.px16: 0.0"),
+        (0, {}, "start_resolution: 4; expected 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(resolution, arguments, match):

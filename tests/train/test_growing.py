@@ -1,5 +1,11 @@
 """A run that grows: data, batch and networks of each stage; going on in the middle of a fade."""
 
+import random
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 
@@ -7,7 +13,7 @@ import ganpipe
 from ganpipe import config as config_lib
 from ganpipe.errors import UserError
 from ganpipe.models import progan
-from ganpipe.train import checks, loop
+from ganpipe.train import callbacks, checks, loop
 from tests import harness
 
 
@@ -24,8 +30,8 @@ def growing(**overrides):
         "train_kimg": 0.03,
         "fade_kimg": 0.02,
         "total_kimg": 0.07,
-        "batch_sizes": {"4": 8},
-        "learning_rates": {"8": 5e-4},
+        "batch_sizes": {"px4": 8},
+        "learning_rates": {"px8": 5e-4},
         "repeats": 2,
     }
     values["train"] |= {
@@ -89,6 +95,49 @@ def test_going_on_at_either_end_of_a_fade_is_bit_equal(tiny_data, tmp_path):
     assert_going_on_is_equal([fade.first_step, fade.last_step], tiny_data, tmp_path)
 
 
+@pytest.mark.slow
+def test_a_run_killed_in_a_fade_ends_as_one_that_was_not(tiny_data, tmp_path):
+    """SIGKILL to the command itself, at a random moment of the fade."""
+    settings = {
+        "data.resolution": 8,
+        "growth.train_kimg": 0.4,
+        "growth.fade_kimg": 4.0,
+        "growth.total_kimg": 5.0,
+        "growth.batch_sizes.px8": 16,
+        "system.fmap_max": 8,
+        "system.latent_dim": 8,
+        "train.checkpoint_every": 8,
+        "train.log_every": 8,
+        "train.sample_every": 400,
+        "train.deterministic": True,
+    }
+    command = [sys.executable, "-m", "ganpipe", "train", "--config=progan_fashion_mnist:tiny"]
+    command += [f"--data={tiny_data}", *(f"--config.{k}={v}" for k, v in settings.items())]
+
+    def start(run):
+        return subprocess.Popen([*command, f"--workdir={run}"], stderr=subprocess.DEVNULL)
+
+    assert start(tmp_path / "whole").wait(300) == 0
+    broken, killed = tmp_path / "broken", start(tmp_path / "broken")
+    for _ in range(3000):
+        steps = [int(p.name[5:]) for p in (broken / "checkpoints").glob("step_*")]
+        if steps and max(steps) >= 40:  # the fade begins at step 16 and ends at 266
+            break
+        time.sleep(0.1)
+    time.sleep(random.random())
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait(60) == -signal.SIGKILL
+    steps = [int(p.name[5:]) for p in (broken / "checkpoints").glob("step_*")]
+    assert 40 <= max(steps) < 240
+    assert start(broken).wait(300) == 0
+    ends = [ganpipe.load(tmp_path / name) for name in ("whole", "broken")]
+    assert int(ends[0].step) == int(ends[1].step)
+    for role in ("generator", "generator_ema", "discriminator"):
+        pairs = zip(*(getattr(end, role).get_weights() for end in ends), strict=True)
+        for whole, again in pairs:
+            np.testing.assert_array_equal(whole, again)
+
+
 def test_a_loaded_run_stands_at_its_stage(tiny_data, tmp_path):
     fade = checks.growth(growing()).stages[1]
     run = tmp_path / "run"
@@ -108,14 +157,33 @@ def test_before_growth_pictures_are_blown_up(tiny_data, tmp_path):
     np.testing.assert_array_equal(images, np.kron(images[:, ::2, ::2], np.ones((1, 2, 2, 1))))
 
 
+def test_seconds_run_on_over_the_border_of_two_stages(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(callbacks.checkpoint, "save", lambda *args: None)
+    saver = callbacks.Checkpoints(tmp_path, 3, 6, 2, True, seconds=0.0)
+    saver.set_model(harness.small("dcgan"))
+    for steps in ((1, 2), (3, 4), (5, 6)):  # of the three stages; 10 s a step, 1 s between stages
+        now[0] += 1.0
+        saver.on_train_begin()
+        for step in steps:
+            now[0] += 10.0
+            saver.after(step, {})
+        saver.on_train_end()
+    assert saver.seconds == 60.0
+
+
 @pytest.mark.parametrize(
     ("overrides", "match"),
     [
         ({"growth__start_resolution": 3}, "start_resolution"),
         ({"growth__start_resolution": 2}, "no level in"),
-        ({"growth__batch_sizes": {"4": 8000}}, "growth.batch_sizes.4=8000"),
+        ({"growth__batch_sizes": {"4": 8000}}, "growth.batch_sizes.px4=8000"),
         ({"train__steps_per_execution": 3, "train__sample_every": 3}, "growth.repeats=2"),
         ({"growth__nonsense": 1}, "config.growth.nonsense"),
+        ({"growth__batch_sizes": {"4": 7}}, "growth.batch_sizes.px4=7: .*groups of 2"),
+        ({"train__batch_size": 5}, "train.batch_size=5: .*groups of 2"),
+        ({"train__batch_size": 8000}, "train.batch_size=8000: .*has only"),
     ],
 )
 def test_impossible_growth_is_refused(tiny_data, tmp_path, overrides, match):

@@ -259,3 +259,34 @@ def test_killed_once_equals_unbroken(tiny_config, tiny_data, tmp_path):
 def test_killed_five_times_equals_unbroken(tiny_config, tiny_data, tmp_path):
     rng = np.random.default_rng()
     assert_same_checkpoint(*killed_and_continued(tiny_config, tiny_data, tmp_path, 5, 3000, rng))
+
+
+def test_a_run_starts_from_the_networks_of_another(tiny_config, tiny_data, tmp_path):
+    first = loop.train(tiny_config(**{"train.steps": 4}), tmp_path / "a", data_dir=tiny_data)
+    info = ganpipe.data.info(tiny_data)
+    system = loop.build(tiny_config(**{"train.seed": 5}), info)
+    run_folder.start_from(system, tmp_path / "a")
+    assert int(system.step) == 0 and int(system.g_optimizer.iterations) == 0
+    for role in ("generator", "generator_ema", "discriminator"):
+        pairs = zip(getattr(first, role).weights, getattr(system, role).weights, strict=True)
+        for ours, theirs in pairs:
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    tuned = loop.train(
+        tiny_config(**{"train.steps": 4, "train.seed": 5}),
+        tmp_path / "b",
+        data_dir=tiny_data,
+        init_from=tmp_path / "a",
+    )
+    assert int(tuned.step) == 4
+
+
+def test_what_no_run_can_start_from(tiny_config, tiny_data, tmp_path):
+    loop.train(tiny_config(**{"train.steps": 4}), tmp_path / "a", data_dir=tiny_data)
+    wider = tiny_config(**{"system.nf": 8})
+    for config, start, match in (
+        (wider, tmp_path / "a", "does not fit"),
+        (tiny_config(), tmp_path / "nothing", "expected a run folder"),
+    ):
+        with pytest.raises(UserError, match=match):
+            loop.train(config, tmp_path / "b", data_dir=tiny_data, init_from=start)
+        assert not (tmp_path / "b").exists()

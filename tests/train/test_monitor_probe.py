@@ -110,3 +110,28 @@ def test_fixed_noise_is_fixed(tiny_data):
     images = [monitor_probe.Probe(harness.small("dcgan"), yardstick).draw() for _ in range(2)]
     np.testing.assert_array_equal(*images)
     assert images[0].shape == (64, 8, 8, 1)
+
+
+def test_fakes_of_large_images_are_drawn_in_parts(tiny_data, monkeypatch):
+    yardstick = monitor_probe.reference(data_lib.info(tiny_data), 8, False)
+    system = harness.small("dcgan")
+    whole = monitor_probe.Probe(system, yardstick).draw()
+    monkeypatch.setattr(monitor_probe.inference, "rows_at_once", lambda system: 16)
+    np.testing.assert_allclose(monitor_probe.Probe(system, yardstick).draw(), whole, atol=1e-5)
+
+
+def test_large_images_are_read_at_the_size_at_which_they_are_compared(tiny_data, monkeypatch):
+    info, load, sizes = data_lib.info(tiny_data), data_lib.load, []
+
+    def watched(folder, size, *args, **kwargs):
+        sizes.append(size)
+        return load(folder, size, *args, **kwargs)
+
+    monkeypatch.setattr(monitor_probe.data_lib, "load", watched)
+    monkeypatch.setattr(monitor_probe, "PIXELS", 4)
+    read = monitor_probe.reference(info, 8, False)
+    images, labels = next(iter(load(info.dir, 8, info.count("train"), "train", repeat=False)))
+    shrunk = monitor_probe.Reference(images.numpy(), labels.numpy(), info.num_classes, False)
+    assert sizes == [4]
+    assert read.spread == pytest.approx(shrunk.spread, rel=0.02)
+    assert read.means.shape == shrunk.means.shape
