@@ -89,7 +89,10 @@ class MinibatchStddev(keras.layers.Layer):
             size = batch if group is None else tf.minimum(group, batch)
             groups = batch // size
             message = f"groups of {group} do not divide the batch (system.group_size)"
-            tf.debugging.assert_equal(groups * size, batch, message)
+            check = tf.debugging.assert_equal(groups * size, batch, message)
+            # Otherwise the reshape may run first, and fail with less to say.
+            with tf.control_dependencies([check]):
+                size = tf.identity(size)
         slices = channels // self.features
         x = tf.cast(inputs, tf.float32) if inputs.dtype.size < 4 else inputs
         x = tf.reshape(x, [size, groups, height * width, self.features, slices])
