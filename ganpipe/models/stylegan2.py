@@ -16,7 +16,7 @@ at 1024, 21,523,475 / 21,507,073 at 32; config E (16384) 24,900,764 / 24,038,161
 (mapping 2, D "orig") 19,947,539 / 20,720,641. All others: docs/models/stylegan2.md.
 
 Where we differ: real and fake images pass D in one call (statistics of the minibatch within each);
-labels of fakes are uniform over the classes, not drawn from the data set; replicas average w_avg
+fakes take the labels of the step's real images, not those of other ones; replicas average w_avg
 and the path length, where the official ones keep rank 0's; bfloat16 in place of float16, which
 needs no normalised weights; float32 (so the averaged G) is not clamped unless `clamps` says so;
 inference is unfused unless `fused`. Configs B to D (progressive growing) are not here.
@@ -279,10 +279,11 @@ class StyleGAN2(base.GANSystem):
 
     # --- The phases ------------------------------------------------------------------------------
 
-    def path_penalty(self, batch: int) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """(E (|J^T y| - a)^2, [mean length, new a, mean w]) on batch / pl_batch_shrink fakes."""
-        batch = max(batch // self.pl_batch_shrink, 1)
-        z, labels = self.draw_latents(batch, G_REG)
+    def path_penalty(self, labels: tf.Tensor | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """(E (|J^T y| - a)^2, [mean length, new a, mean w]) on B / pl_batch_shrink fakes."""
+        batch = max(self._batch // self.pl_batch_shrink, 1)
+        labels = None if labels is None else labels[:batch]
+        z, _ = self.draw_latents(batch, G_REG)
         ws, mean_w = self.training_styles(z, labels, G_REG)
         shape = [batch, self.resolution, self.resolution, self.channels]
         y = tf.random.stateless_normal(shape, self.draw_seed(G_REG))
@@ -313,21 +314,21 @@ class StyleGAN2(base.GANSystem):
         """Phase 1."""
 
         def terms() -> tuple[tf.Tensor, GeneratorTerms]:
-            z, fake_labels = self.draw_latents(self._batch, G_MAIN)
-            fakes = self.fake_images(z, fake_labels, G_MAIN)
+            z, _ = self.draw_latents(self._batch, G_MAIN)
+            fakes = self.fake_images(z, labels, G_MAIN)
             # Real images are for relativistic losses only.
-            g = self.generator_terms(fakes, fake_labels, G_MAIN, real_images, labels, z)
+            g = self.generator_terms(fakes, labels, G_MAIN, real_images, labels, z)
             return g.loss, g
 
         variables = self.generator.trainable_variables
         gradients, g = lazy.gradients(terms, variables)
         return g, self.minimize(self.g_optimizer, gradients, variables)
 
-    def _regularise_generator(self) -> None:
+    def _regularise_generator(self, labels: tf.Tensor | None) -> None:
         """Phase 2."""
 
         def terms() -> tuple[tf.Tensor, list[tf.Tensor]]:
-            penalty, rest = self.path_penalty(self._batch)
+            penalty, rest = self.path_penalty(labels)
             return self.pl_weight * self.g_reg_interval * penalty, rest
 
         like = [self.path_average.value, self.path_average.value, self.generator.w_average.value]
@@ -342,9 +343,8 @@ class StyleGAN2(base.GANSystem):
         self, real_images: tf.Tensor, labels: tf.Tensor | None
     ) -> tuple[CriticTerms, tf.Tensor]:
         """Phase 3."""
-        z, fake_labels = self.draw_latents(self._batch, D_MAIN)
-        fakes = self.fake_images(z, fake_labels, D_MAIN)
-        fakes, fake_labels = self.replayed(fakes, fake_labels, D_MAIN)
+        z, _ = self.draw_latents(self._batch, D_MAIN)
+        fakes, fake_labels = self.replayed(self.fake_images(z, labels, D_MAIN), labels, D_MAIN)
 
         def terms() -> tuple[tf.Tensor, CriticTerms]:
             d = self.critic_terms(real_images, labels, fakes, fake_labels, D_MAIN, z)
@@ -383,7 +383,7 @@ class StyleGAN2(base.GANSystem):
         self._images = self._batch * random.replica()[1]
         g, g_norm = self._update_generator(real_images, labels)
         if self.pl_weight:
-            self._regularise_generator()
+            self._regularise_generator(labels)
         d, d_norm = self._update_discriminator(real_images, labels)
         signs, count = tf.reduce_sum(tf.sign(d.real_logits)), tf.constant(self._batch)
         if self.r1_gamma:

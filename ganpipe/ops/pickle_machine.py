@@ -62,7 +62,12 @@ class PickleMachine:
       file: a map or a BytesIO at the pickle's first byte (neither reads more than there is).
       allowed: dotted names that the pickle may ask for.
       purpose: what the file should be, for messages: "a file of networks".
+
+    Attributes:
+      refused: opcodes that this kind of file does not need, though the machine knows them.
     """
+
+    refused: frozenset[str] = frozenset()
 
     def __init__(self, file: BinaryIO | mmap.mmap, allowed: frozenset[str], purpose: str):
         self.file, self.allowed, self.purpose = file, allowed, purpose
@@ -79,6 +84,8 @@ class PickleMachine:
         """
         for opcode, argument, _ in pickletools.genops(self.file):
             name = opcode.name
+            if name in self.refused:
+                raise self._unknown(name)
             if name in _PUSH:
                 self.stack.append(argument)
             elif name in _CONSTANTS:
@@ -86,7 +93,7 @@ class PickleMachine:
             elif name not in _IGNORED:
                 step = getattr(self, f"_op_{name.lower()}", None)
                 if step is None:
-                    raise RefusedError(f"its pickle uses the opcode {name}, {self._unneeded()}")
+                    raise self._unknown(name)
                 step(argument)
         if len(self.stack) != 1 or self.stack[0] is _MARK:
             raise ValueError("a malformed pickle")
@@ -97,7 +104,7 @@ class PickleMachine:
     def called(self, name: str, arguments: tuple) -> Any:
         """The inert record that stands for calling an allowed name; REDUCE."""
         del arguments
-        raise RefusedError(f"its pickle calls {name!r}: refused, and nothing was run")
+        raise RefusedError(f"its pickle calls {name}: refused, and nothing was run")
 
     def made(self, name: str, arguments: tuple) -> Any:
         """The inert record that stands for an instance of an allowed name; NEWOBJ."""
@@ -124,6 +131,9 @@ class PickleMachine:
             raise RefusedError(f"its pickle {what} than it has bytes")
 
     # --- Opcodes --------------------------------------------------------------------------------
+
+    def _unknown(self, opcode: str) -> RefusedError:
+        return RefusedError(f"its pickle uses the opcode {opcode}, {self._unneeded()}")
 
     def _unneeded(self) -> str:
         return f"which {self.purpose} does not need"

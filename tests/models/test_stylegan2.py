@@ -96,6 +96,20 @@ def test_updates_are_lazy_and_adam_is_corrected():
         assert optimizer.beta_1 == 0.0
 
 
+def test_fakes_take_the_labels_of_the_real_images(monkeypatch):
+    system = small({"run_eagerly": True}, num_classes=3)
+    seen = []
+    mapping = system.training_styles
+
+    def spy(z, labels, draw=0):
+        seen.append(labels.numpy().tolist())
+        return mapping(z, labels, draw)
+
+    monkeypatch.setattr(system, "training_styles", spy)
+    system.train_step((images(), tf.constant([2, 0, 2, 2])))
+    assert seen == [[2, 0, 2, 2], [2, 0], [2, 0, 2, 2]]  # G, the path length, D
+
+
 def test_without_regularisers_their_updates_do_not_happen_but_adam_stays_corrected():
     system = small({"pl_weight": 0.0, "r1_gamma": 0.0, "style_mixing": 0.0, "run_eagerly": True})
     fit(system)
@@ -135,7 +149,7 @@ def test_path_lengths_are_norms_of_the_jacobian():
     system = small({"pl_batch_shrink": 2, "pl_decay": 0.25})
     system._batch = BATCH
     system.path_average.assign(0.3)
-    penalty, (length, average, _) = system.path_penalty(BATCH)
+    penalty, (length, average, _) = system.path_penalty(None)
     z, _ = system.draw_latents(2, 1)
     ws, _ = system.training_styles(z, None, 1)
     y = tf.random.stateless_normal([2, 8, 8, 1], system.draw_seed(1)) / 8.0
