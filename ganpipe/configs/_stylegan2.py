@@ -97,6 +97,7 @@ def config(
     config.data.resolution = resolution
     config.data.channels = channels
     config.data.conditional = False
+    config.data.mirror = False  # True doubles a set without letters
 
     config.system = ml_collections.ConfigDict({"name": "stylegan2"} | made["system"])
     config.system.latent_dim = 512
