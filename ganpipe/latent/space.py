@@ -28,7 +28,7 @@ def needs_styles(system: "GANSystem", what: str) -> None:
     if not has_styles(system):
         raise UserError(
             f"{what}: this {system.system_name} has no styles, only z; it needs a run of a style "
-            "system (stylegan, stylegan2)"
+            "system (stylegan, stylegan2, stylegan2_grown)"
         )
 
 

@@ -19,7 +19,7 @@ Where we differ: real and fake images pass D in one call (statistics of the mini
 fakes take the labels of the step's real images, not those of other ones; replicas average w_avg
 and the path length, where the official ones keep rank 0's; bfloat16 in place of float16, which
 needs no normalised weights; float32 (so the averaged G) is not clamped unless `clamps` says so;
-inference is unfused unless `fused`. Configs B to D (progressive growing) are not here.
+inference is unfused unless `fused`. Configs B to D (growing) are `stylegan2_grown`.
 
     python -m ganpipe train --config=stylegan2_fashion_mnist --data=DIR --workdir=RUN
 

@@ -72,8 +72,8 @@ def synthesized(system: "GANSystem", ws: tf.Tensor, noise: Any) -> tf.Tensor:
 def _refuse(system: "GANSystem") -> None:
     if not system.styles:
         raise UserError(
-            f"this {system.system_name} has no mapping network and no styles; expected stylegan or "
-            "stylegan2."
+            f"this {system.system_name} has no mapping network and no styles; expected stylegan, "
+            "stylegan2 or stylegan2_grown."
         )
 
 

@@ -40,7 +40,9 @@ def gradients(
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(values)
         loss, rest = terms()
-    return finite(tape.gradient(loss, values, unconnected_gradients="zero")), rest
+    found = tape.gradient(loss, values, unconnected_gradients="zero")
+    # Dense, as the other branch of a condition is: a table of classes gets slices of itself.
+    return finite([tf.convert_to_tensor(g) for g in found]), rest
 
 
 def update(
