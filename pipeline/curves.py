@@ -13,7 +13,12 @@ _COLOURS = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444", "#14b8a6")
 # Panel -> (title, pattern of the tags it shows). A tag belongs to the first panel that takes it.
 _PANELS = (
     ("Losses", re.compile(r"loss", re.I)),
-    ("D(real) and D(fake), means", re.compile(r"(^|[/_])(d_)?(real|fake)|d\((real|fake)\)", re.I)),
+    # Logits may be anything and shares end at 1: on one axis one of them would be a flat line.
+    ("D's logits on real and fake, means", re.compile(r"logits?_(real|fake)", re.I)),
+    (
+        "D(real) and D(fake): probabilities, accuracies",
+        re.compile(r"(^|[/_])(d_)?(real|fake)|d\((real|fake)\)", re.I),
+    ),
     ("Gradient norms", re.compile(r"grad", re.I)),
     ("Learning rates", re.compile(r"learning_rate|(^|[/_])lr($|[/_])", re.I)),
     ("Images per second", re.compile(r"images_per_s|img_per_s|images/s|throughput", re.I)),

@@ -30,6 +30,7 @@ SMALL = {
     "progan": {"fmap_base": 64, "fmap_max": 4, "group_size": 2},
     "stylegan": {"fmap_base": 64, "fmap_max": 4, "group_size": 2, "w_dim": 6},
     "stylegan2": {"channel_base": 32, "channel_max": 4, "group_size": 2, "w_dim": 6},
+    "stylegan2_grown": {"channel_base": 32, "channel_max": 4, "group_size": 2, "w_dim": 6},
 }
 
 
@@ -44,7 +45,7 @@ def small(name, resolution=8, channels=1, compile_arguments=None, **arguments):
 def noise(system, batch=8, count=4, seed=0):
     """A data set of uniform noise with labels, static shapes, repeating."""
     rng = np.random.default_rng(seed)
-    shape = (batch * count, system.resolution, system.resolution, system.channels)
+    shape = (batch * count, *system.image_shape)
     images = rng.uniform(-1, 1, shape).astype(np.float32)
     labels = rng.integers(0, max(system.num_classes, 1), batch * count).astype(np.int32)
     data = tf.data.Dataset.from_tensor_slices((images, labels)).repeat()

@@ -7,10 +7,12 @@
   python -m ganpipe eval --npz=samples.npz --data=data/fashion_mnist --out=metrics.json
   python -m ganpipe eval --images=samples/ --data=data/fashion_mnist --out=metrics.json
 
---metrics=help lists the metrics. Features come from --extractor: by default a small classifier that
-is trained on the data set's own training images; that takes about a minute once and is kept in
---cache_dir. Its name and hash stand beside every score: compare only scores with the same hash,
-split and counts. Scores are called FID, KID and IS only with the published Inception weights.
+--metrics=help lists the metrics; the default is frechet, kernel and, where classes were asked for
+and the extractor knows them, label_accuracy. Features come from --extractor: by default a small
+classifier that is trained on the data set's own training images; that takes about a minute once and
+is kept in --cache_dir. Its name and hash stand beside every score: compare only scores with the
+same hash, split and counts. Scores are called FID, KID and IS only with the published Inception
+weights.
 
 A run knows its data folder; --data (or --reference) says where it is now. Its scores are also added
 to RUN/metrics.jsonl and TensorBoard; `python -m ganpipe compare` reads them. --every_kimg=K scores
@@ -33,6 +35,7 @@ from ganpipe.cli.eval_run import (
     DEFAULT_METRICS,
     DEFAULT_NUM,
     REPORT_IMAGES,
+    default_metrics,
     evaluate_run,
     evaluate_series,
     page_of,
@@ -47,7 +50,10 @@ flags.DEFINE_string("images", None, "folder of PNG or JPEG files, not --run", fl
 flags.DEFINE_string("data", None, "data folder; default: the run's own", flag_values=FLAGS)
 flags.DEFINE_alias("reference", "data", flag_values=FLAGS)
 flags.DEFINE_list(
-    "metrics", list(DEFAULT_METRICS), "scores to take; help lists them", flag_values=FLAGS
+    "metrics",
+    None,
+    f"scores to take; help lists them; default: what can be taken of {', '.join(DEFAULT_METRICS)}",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "extractor",
@@ -96,7 +102,7 @@ def evaluate_images(
     labels: np.ndarray | None = None,
     *,
     data_dir: str | os.PathLike,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str] | None = None,
     num: int | None = None,
     split: str = "test",
     cache_dir: str | os.PathLike | None = None,
@@ -106,7 +112,7 @@ def evaluate_images(
     """Scores images that exist already, for example fetched from a server.
 
     Args:
-      images: (N, H, W, C) uint8, square, at a resolution that the data folder holds.
+      images: (N, H, W, C) uint8, of the size of one of the data folder's levels.
       labels: (N,) integers, the classes asked for; needed by label_accuracy only.
       data_dir: prepared data folder.
       metrics: as in `evaluate_run`.
@@ -127,10 +133,9 @@ def evaluate_images(
     from ganpipe.train import evaluation
 
     images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
+    if images.dtype != np.uint8 or images.ndim != 4:
         raise UserError(
-            f"images are {images.dtype} of shape {images.shape}, expected square uint8 images "
-            "(N, H, W, C)"
+            f"images are {images.dtype} of shape {images.shape}, expected uint8 images (N, H, W, C)"
         )
     if num is not None and num > len(images):
         raise UserError(f"--num={num}, but there are only {len(images)} images")
@@ -148,13 +153,18 @@ def evaluate_images(
                 f"0..{info.num_classes - 1}"
             )
     source = evaluation.data_source(info, images.shape[1])
+    num_classes = 0 if labels is None else info.num_classes
+    if metrics is None:
+        metrics = default_metrics(num_classes, source, extractor)
     choice.check(extractor, source, metrics)
     request = evaluate.check(
         metrics=metrics,
         num=len(images) if num is None else num,
         source=source,
         split=split,
-        num_classes=0 if labels is None else info.num_classes,
+        num_classes=num_classes,
+        resolution=images.shape[1],
+        width=images.shape[2],
         channels=images.shape[3],
         classes_known=choice.knows_classes(extractor, source),
         looked_at=REPORT_IMAGES if report else 0,
@@ -191,14 +201,19 @@ def evaluate_folder(path: str | os.PathLike, **arguments: Any) -> dict[str, Any]
     info = data.info(arguments["data_dir"])
     folder = image_folder.Folder(path, info.channels, arguments.get("num"))
     # All that can be refused is refused before the pictures are read.
-    source = evaluation.data_source(info, folder.side)
-    choice.check(arguments.get("extractor", "auto"), source, arguments["metrics"])
+    source = evaluation.data_source(info, folder.size[0])
+    extractor, metrics = arguments.get("extractor", "auto"), arguments.get("metrics")
+    if metrics is None:
+        metrics = default_metrics(0, source, extractor)  # a folder of pictures has no labels
+    choice.check(extractor, source, metrics)
     evaluate.check(
-        metrics=arguments["metrics"],
+        metrics=metrics,
         num=len(folder.paths),
         source=source,
+        resolution=folder.size[0],
+        width=folder.size[1],
         split=arguments.get("split", "test"),
-        classes_known=choice.knows_classes(arguments.get("extractor", "auto"), source),
+        classes_known=choice.knows_classes(extractor, source),
     )
     images = folder.read()
     result = evaluate_images(images, **arguments)
@@ -210,8 +225,8 @@ def main(arguments: list[str]) -> None:
     """Entry point."""
     if arguments:
         raise UserError(f"unexpected argument(s): {' '.join(arguments)}")
-    if "help" in FLAGS.metrics or FLAGS.extractor == "help":
-        print(output.catalogue("help" in FLAGS.metrics))
+    if "help" in (FLAGS.metrics or ()) or FLAGS.extractor == "help":
+        print(output.catalogue("help" in (FLAGS.metrics or ())))
         return
     given = [name for name in ("run", "npz", "images") if FLAGS[name].value]
     if len(given) != 1:
@@ -244,7 +259,8 @@ def main(arguments: list[str]) -> None:
     app.import_tensorflow()
     common = {
         "data_dir": FLAGS.data,
-        "metrics": [name.strip() for name in FLAGS.metrics if name.strip()],
+        # None, which was not given, is not the empty list, which is refused.
+        "metrics": FLAGS.metrics and [name.strip() for name in FLAGS.metrics if name.strip()],
         "split": FLAGS.split,
         "cache_dir": FLAGS.cache_dir,
         "extractor": FLAGS.extractor,

@@ -15,11 +15,28 @@ DEFAULT_NUM = 2000
 REPORT_IMAGES = 10_000
 
 
+def default_metrics(num_classes: int, source: Any, extractor: str) -> tuple[str, ...]:
+    """Those of `DEFAULT_METRICS` that what is scored can have; only these are taken unasked.
+
+    Args:
+      num_classes: classes that images were asked of; 0 without labels.
+      source: the real images.
+      extractor: as in `evaluate_run`.
+    """
+    from ganpipe.metrics import choice, suite
+
+    own = choice.parts(extractor)[0] in ("auto", choice.OWN)
+    judged = bool(num_classes) and own and choice.knows_classes(extractor, source)
+    return tuple(
+        name for name in DEFAULT_METRICS if judged or "labels" not in suite.METRICS[name].needs
+    )
+
+
 def evaluate_run(
     run_dir: str | os.PathLike,
     *,
     data_dir: str | os.PathLike | None = None,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str] | None = None,
     num: int = DEFAULT_NUM,
     seed: int = 0,
     split: str = "test",
@@ -34,7 +51,7 @@ def evaluate_run(
       run_dir: folder that `ganpipe train` wrote.
       data_dir: prepared data folder; None takes the run's own. Data of another fingerprint than
         the run's are used with a warning on stderr.
-      metrics: names out of `ganpipe.metrics.evaluate.METRICS`.
+      metrics: names out of `ganpipe.metrics.evaluate.METRICS`; None: see `default_metrics`.
       num: generated images.
       seed: see `ganpipe.metrics.evaluate.evaluate`.
       split: split of the data set to compare with.
@@ -58,7 +75,7 @@ def evaluate_series(
     *,
     every_kimg: float,
     data_dir: str | os.PathLike | None = None,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str] | None = None,
     num: int = DEFAULT_NUM,
     seed: int = 0,
     split: str = "test",
@@ -188,6 +205,8 @@ class _Judge:
         if self.ruler is not None:
             return system
         self.source = evaluation.data_source(self.info, system.resolution)
+        if self.metrics is None:
+            self.metrics = default_metrics(system.num_classes, self.source, self.extractor)
         choice.check(self.extractor, self.source, self.metrics)
         model = latents.of_system(system)
         self.request = evaluate.check(
@@ -197,6 +216,7 @@ class _Judge:
             split=self.split,
             num_classes=system.num_classes,
             resolution=system.resolution,
+            width=system.image_shape[1],
             channels=system.channels,
             classes_known=choice.knows_classes(self.extractor, self.source),
             looked_at=REPORT_IMAGES if self.report else 0,

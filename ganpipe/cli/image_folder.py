@@ -16,7 +16,7 @@ COLOUR = ("RGB", "P")
 
 
 class Folder:
-    """The pictures of a folder and its sub-folders, 8 bits a channel, all of one square size.
+    """The pictures of a folder and its sub-folders, 8 bits a channel, all of one size.
 
     Args:
       folder: of the files.
@@ -40,17 +40,18 @@ class Folder:
                 f"{wanted}"
             )
         rows = np.sort(material.mixed_rows(len(paths), len(paths) if num is None else num))
-        self.paths, self.channels, self.side = [paths[i] for i in rows], channels, 0
-        self.side = self._pixels(self.paths[0]).shape[0]
+        self.paths, self.channels = [paths[i] for i in rows], channels
+        self.size: tuple[int, int] | None = None  # (height, width)
+        self.size = self._pixels(self.paths[0]).shape[:2]
 
     def read(self) -> np.ndarray:
-        """(N, R, R, C) uint8, in the order of the paths.
+        """(N, H, W, C) uint8, in the order of the paths.
 
         Raises:
           UserError: a picture that cannot be read, is grey and not coloured or the other way
-            round, is not square or is not as large as the first.
+            round, or is not as large as the first.
         """
-        images = np.empty((len(self.paths), self.side, self.side, self.channels), np.uint8)
+        images = np.empty((len(self.paths), *self.size, self.channels), np.uint8)
         for i, path in enumerate(tqdm(self.paths, desc="reading", unit="image", disable=None)):
             images[i] = self._pixels(path)
         return images
@@ -69,10 +70,10 @@ class Folder:
                 f"{path} is {what}, the data set has {self.channels} channel(s): expected 8-bit "
                 f"{'grey' if self.channels == 1 else 'colour without alpha'}; convert it first"
             )
-        side = self.side or size[1]
-        if size != (side, side):
+        height, width = self.size or size[::-1]
+        if size != (width, height):
             raise UserError(
-                f"{path} is {size[0]}x{size[1]}, expected {side}x{side} like the first, "
-                f"{self.paths[0].name}, and square: resize them first"
+                f"{path} is {size[1]}x{size[0]} (height x width), expected {height}x{width} like "
+                f"the first, {self.paths[0].name}: resize them first"
             )
-        return pixels.reshape(side, side, self.channels)
+        return pixels.reshape(height, width, self.channels)

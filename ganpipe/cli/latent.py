@@ -19,6 +19,7 @@ Modes
   ablate       drop the feature maps of an attribute or region (DCGAN's windows)
   directions   of the first layers' weights (sefa), or of labels
 
+A flag that would change nothing is refused; in the list below [] are the modes that use a flag.
 Files go to --out (default RUN/latent): MODE.png, MODE.gif and .mp4 for films, MODE.npz, MODE.json.
 """
 
@@ -27,137 +28,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-
-from ganpipe.cli import app
+from ganpipe.cli import app, latent_flags
+from ganpipe.cli.latent_flags import FLAGS, unused
 from ganpipe.errors import UserError
 from ganpipe.latent import requests
-
-FLAGS = flags.FlagValues()
-
-# Flags that each mode takes beside those of all modes.
-_TAKES = {
-    "interpolate": "seeds labels space frames interpolation loop",
-    "walk": "labels walkers frames harmonics seed",
-    "truncate": "seeds labels psi",
-    "arithmetic": "a b c seeds labels space jitter scales seed",
-    "mix": "rows columns styles labels",
-    "project": "images splits count labels space distance steps learning_rate restarts "
-    "noise_weight chunk seed data cache_dir",
-    "ablate": "seeds labels attribute mask layer drop penalty frechet seed data cache_dir",
-    "directions": "seeds labels space method count styles scales attribute samples data cache_dir",
-}
-MODES = {mode: takes.split() for mode, takes in _TAKES.items()}
-COMMON = ("run", "mode", "out", "name", "step", "batch_size")
-PSI_MODES = ("interpolate", "walk", "arithmetic", "mix", "ablate", "directions")
-CUTOFF_MODES = ("interpolate", "walk", "truncate", "arithmetic", "mix", "directions")
-FILMS = ("interpolate", "walk")
-
-
-def _define() -> None:
-    def text(name: str, default: str | None, help_text: str) -> None:
-        flags.DEFINE_string(name, default, help_text, flag_values=FLAGS)
-
-    def texts(name: str, default: list[str] | None, help_text: str) -> None:
-        flags.DEFINE_list(name, default, help_text, flag_values=FLAGS)
-
-    def whole(name: str, default: int | None, help_text: str, least: int | None = 1) -> None:
-        flags.DEFINE_integer(name, default, help_text, lower_bound=least, flag_values=FLAGS)
-
-    def number(name: str, default: float | None, help_text: str) -> None:
-        flags.DEFINE_float(name, default, help_text, flag_values=FLAGS)
-
-    text("run", None, "run folder")
-    text("mode", None, f"one of {', '.join(MODES)}")
-    text("out", None, "folder to write to; default: RUN/latent")
-    text("name", None, "of the files; default: the mode")
-    whole("step", None, "checkpoint; default: the newest", 0)
-    whole("batch_size", 16, "pictures computed at once")
-    text("seeds", None, "such as 0-7 or 1,4,9")
-    texts("labels", None, "classes: one for all, or one a seed; default: drawn from the seeds")
-    number("truncation", 1.0, "psi: 1 truncates nothing, 0 is the mean; -2 to 2")
-    whole("cutoff", None, "style layers below it are truncated; default: the generator's own", 0)
-    text("space", None, "z or w (project: also w+); default: w where there is one")
-    texts("films", None, "gif, mp4; default: gif, and mp4 where imageio-ffmpeg is installed")
-    number("fps", 20.0, "frames a second")
-    whole("seed", 0, "of random walks, neighbours, starts and random maps", 0)
-    whole("frames", None, "interpolate: steps from seed to seed (10); walk: of a round (120)")
-    text("interpolation", None, "linear or slerp; default: slerp in a round z, else linear")
-    flags.DEFINE_bool("loop", False, "go back to the first seed", flag_values=FLAGS)
-    whole("walkers", 9, "walks side by side")
-    whole("harmonics", 3, "waves in a round of the walk; more is faster")
-    texts("psi", ["1", "0.8", "0.6", "0.4", "0.2", "0", "-0.5", "-1"], "columns of truncate")
-    for name in "abc":
-        text(name, None, "arithmetic: seeds of a concept, 3 or so")
-    number("jitter", 0.25, "arithmetic: neighbours are the sum + U(-jitter, jitter)")
-    texts("scales", None, "columns: steps along a direction")
-    text("rows", "0-3", "mix: seeds")
-    text("columns", "4-9", "mix: seeds that give --styles")
-    text("styles", None, "layers from the columns (mix: 0-6), or that directions move (all)")
-    text("images", None, "project: a picture, a folder of them, or a prepared data folder")
-    texts("splits", ["train", "test"], "project: splits of a prepared folder")
-    whole("count", None, "project: pictures of each split (10); directions: how many (5)")
-    text("distance", "auto", "project: auto, lpips, own, efflite0 or pixels")
-    whole("steps", 1000, "project: of Adam")
-    number("learning_rate", 0.1, "project: the largest, between its ramps")
-    whole("restarts", 4, "project in z: starts, the best is kept")
-    number("noise_weight", 1e5, "project in w: of the noise maps' regularisation")
-    whole("chunk", 10, "project: pictures descended at once")
-    texts("attribute", None, "class:NUMBER or class:NAME (several for directions), brightness")
-    text("mask", None, "ablate: PNG or .npy of the marked region, or .npy (N, R, R) for the seeds")
-    whole("layer", None, "ablate: convolution whose input maps are dropped; default: -2", None)
-    whole("drop", None, "ablate: maps; 0: all of positive weight; default: a quarter", 0)
-    number("penalty", 1.0, "ablate: L2 penalty of the logistic regression")
-    flags.DEFINE_bool("frechet", False, "ablate: also Frechet distances", flag_values=FLAGS)
-    flags.DEFINE_enum(
-        "method", "sefa", ["sefa", "labels"], "directions: how they are found", flag_values=FLAGS
-    )
-    whole("samples", 2000, "directions from labels: pictures that are labelled", 40)
-    text("data", None, "prepared data folder of the classifier; default: the run's own")
-    text("cache_dir", None, "where classifiers are kept, as in eval")
-
-
-_define()
-
-
-def _check() -> tuple[Path, list[str]]:
-    """(output folder, films), after a look at every flag that can be judged without work."""
-    mode = FLAGS.mode
-    if not mode or mode not in MODES:
-        what = f"--mode={mode}: unknown" if mode else "--mode is missing"
-        raise UserError(f"{what}; expected one of {', '.join(MODES)}")
-    if not FLAGS.run:
-        raise UserError("--run is missing: the run folder")
-    allowed = {*COMMON, *MODES[mode]}
-    allowed |= {"truncation"} if mode in PSI_MODES else set()
-    allowed |= {"cutoff"} if mode in CUTOFF_MODES else set()
-    allowed |= {"films", "fps"} if mode in FILMS else set()
-    for name in sorted(FLAGS):
-        if FLAGS[name].present and name not in allowed:
-            raise UserError(
-                f"--{name} means nothing to --mode={mode}, which takes {', '.join(sorted(allowed))}"
-            )
-    requests.psi("truncation", FLAGS.truncation)
-    for value in requests.floats("psi", FLAGS.psi):
-        requests.psi("psi", value)
-    if not Path(FLAGS.run).is_dir():
-        raise UserError(f"--run={FLAGS.run} does not exist: expected a folder of `ganpipe train`")
-    out = Path(FLAGS.out) if FLAGS.out else Path(FLAGS.run) / "latent"
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out={out} is a file; expected a folder")
-    if FLAGS.name and Path(FLAGS.name).name != FLAGS.name:
-        raise UserError(f"--name={FLAGS.name}: expected the name of a file without its ending")
-    return out, _films() if mode in FILMS else []
-
-
-def _films() -> list[str]:
-    from ganpipe.latent import films
-
-    kinds = FLAGS.films
-    if kinds is None:
-        kinds = [k for k in films.KINDS if k != "mp4" or films.can_write_mp4()]
-    films.check(kinds, FLAGS.fps)
-    return kinds
 
 
 def _seeds(name: str, default: str | None = None) -> list[int]:
@@ -175,13 +49,6 @@ def _bar(unit: str = "image", total: int | None = None) -> Iterator[Any]:
 
     with tqdm(desc=FLAGS.mode, unit=unit, total=total, disable=None) as bar:
         yield bar.update
-
-
-def _unused(names: str, why: str) -> None:
-    """Refuses flags that would change nothing."""
-    for name in names.split():
-        if FLAGS[name].present:
-            raise UserError(f"--{name}: {why}")
 
 
 def _scales(default: Any) -> list[float]:
@@ -218,11 +85,9 @@ def _arithmetic(space: Any) -> Any:
     a, b, c = (_seeds(name) for name in "abc")
     with _bar() as progress:
         if c:
-            _unused("seeds scales", "belongs to the turn vector: leave out --c")
             return arithmetic.arithmetic(
                 space, a, b, c, _labels(), FLAGS.jitter, FLAGS.seed, progress
             )
-        _unused("jitter seed", "of the neighbours of a - b + c: give --c")
         seeds, scales = _seeds("seeds", "100-105"), _scales(arithmetic.SCALES)
         return arithmetic.turn(space, a, b, seeds, scales, _labels(), progress)
 
@@ -248,9 +113,11 @@ def _project(space: Any) -> Any:
         FLAGS.chunk,
     )
     if settings.chosen(space) == "z":
-        _unused("noise_weight", "of the noise maps; a projection in z has none")
+        unused("noise_weight", "of the noise maps; a projection in z has none")
     else:
-        _unused("restarts", "of projections in z; in w there is one start")
+        unused("restarts", "of projections in z; in w there is one start")
+    if FLAGS.distance == "auto" and space.system.channels == 3:
+        unused("data cache_dir", "of the classifier, which --distance=auto takes on grey alone")
     targets = latent_inputs.targets(
         FLAGS.images, space.system, FLAGS.splits, FLAGS.count or 10, _labels()
     )
@@ -275,10 +142,6 @@ def _ablate(space: Any) -> Any:
     from ganpipe.cli import latent_inputs
     from ganpipe.latent import ablate
 
-    if FLAGS.mask and FLAGS.attribute:
-        raise UserError("--attribute and --mask: give one of them")
-    if len(FLAGS.attribute or []) > 1:
-        raise UserError(f"--attribute={','.join(FLAGS.attribute)}: ablate takes one")
     seeds = _seeds("seeds", "0-499")
     ruler = latent_inputs.Ruler(space.system, FLAGS.run, FLAGS.data, FLAGS.cache_dir)
     attribute, masks = None, None
@@ -308,14 +171,15 @@ def _directions(space: Any) -> Any:
     from ganpipe.cli import latent_inputs
     from ganpipe.latent import directions
 
+    if space.name == "z":
+        unused("styles", "picks layers of w; this is z")
     seeds, scales = _seeds("seeds", "0-5"), _scales(directions.SCALES)
     if FLAGS.method == "sefa":
-        _unused("attribute samples data cache_dir", "belongs to --method=labels, not to sefa")
         args = (seeds, FLAGS.count or 5, FLAGS.styles, scales, _labels())
         with _bar() as progress:
             return directions.sefa(space, *args, progress)
     ruler = latent_inputs.Ruler(space.system, FLAGS.run, FLAGS.data, FLAGS.cache_dir)
-    attributes = ruler.asked(FLAGS.attribute or ruler.all_classes(FLAGS.count or 5))
+    attributes = ruler.asked(FLAGS.attribute or ruler.all_classes(FLAGS.count))
     with _bar() as progress:
         return directions.from_labels(
             space,
@@ -334,6 +198,8 @@ def _space(system: Any) -> Any:
 
     if FLAGS.mode == "mix":
         space.needs_styles(system, "--mode=mix")
+    if FLAGS.labels and not system.num_classes:  # before a classifier is trained for nothing
+        raise UserError(f"--labels: this {system.system_name} is unconditional; leave them out")
     name = None if FLAGS.mode in ("project", "truncate") else FLAGS.space
     return space.Space(
         system,
@@ -348,7 +214,7 @@ def main(arguments: list[str]) -> None:
     """Entry point."""
     if arguments:
         raise UserError(f"unexpected argument(s): {' '.join(arguments)}")
-    out, kinds = _check()
+    out, kinds = latent_flags.check()
     app.import_tensorflow()
     import ganpipe
     from ganpipe.cli import latent_inputs

@@ -78,18 +78,21 @@ class Ruler:
         real = material.reference(self.extractor, self.source, split, self._cache)[0]
         return self.extractor.features, real
 
-    def all_classes(self, most: int) -> list[str]:
-        """ "class:0", "class:1", ...
+    def all_classes(self, count: int | None) -> list[str]:
+        """ "class:0", "class:1", ...: `count` of them; None takes the first five, or what there is.
 
         Raises:
-          UserError: data without classes.
+          UserError: data without classes, or with fewer than `count`.
         """
         if not self.source.class_names:
             raise UserError(
                 f"--method=labels: {self.source.name} has no classes; give --attribute=brightness, "
                 "or --data with labels"
             )
-        return [f"class:{i}" for i in range(min(most, len(self.source.class_names)))]
+        there = len(self.source.class_names)
+        if count is not None and count > there:
+            raise UserError(f"--count={count}: {self.source.name} has {there} classes")
+        return [f"class:{i}" for i in range(min(5, there) if count is None else count)]
 
     def asked(self, texts: Sequence[str]) -> list[Callable[[np.ndarray], Any]]:
         """For each text a function that makes the attribute from pictures.
@@ -229,7 +232,7 @@ def masks(path: str) -> np.ndarray:
             return np.load(path, allow_pickle=False)
         with Image.open(path) as picture:
             return np.asarray(picture.convert("L")) >= 128
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise UserError(f"--mask={path} cannot be read as a PNG or .npy file: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""ProGAN on any folder of square colour pictures; the official one-GPU preset (v2).
+"""ProGAN on any folder of colour pictures; the official one-GPU preset (v2).
 
 Karras et al. 2018 (arXiv 1710.10196). At 256x256, or at 1024x1024 as CelebA-HQ (23,079,115 and
 23,087,249 trainable parameters, Adam at 1.5e-3 on the last level). Sub-folders are classes: set
@@ -6,6 +6,8 @@ data.conditional=True to train with them. data.mirror=False where pictures hold 
 
     python -m pipeline.prepare --source=folder:PICTURES --resolution=256 --out=data/mine
     python -m ganpipe train --config=progan_folder --data=data/mine --workdir=runs/mine
+
+Pictures that are not square: docs/models/progan.md.
 """
 
 import ml_collections
@@ -27,6 +29,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.system = ml_collections.ConfigDict()
     config.system.name = "progan"
+    config.system.base = "4"  # of the first level: a side, or HEIGHTxWIDTH such as 3x5
     config.system.fmap_base = 8192
     config.system.fmap_decay = 1.0
     config.system.fmap_max = 512

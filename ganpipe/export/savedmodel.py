@@ -49,13 +49,12 @@ WARMUP_ROWS = (1, 16)
 
 def row_specs(system: "GANSystem") -> dict[str, tf.TensorSpec]:
     """Every input that a signature may have, by name; the first dimension counts rows."""
-    size = (system.resolution, system.resolution, system.channels)
     return {
         "seed": tf.TensorSpec([None], tf.int64, name="seed"),
         "truncation": tf.TensorSpec([None], tf.float32, name="truncation"),
         "label": tf.TensorSpec([None], tf.int64, name="label"),
         "latent": tf.TensorSpec([None, system.latent_dim], tf.float32, name="latent"),
-        "images": tf.TensorSpec([None, *size], tf.float32, name="images"),
+        "images": tf.TensorSpec([None, *system.image_shape], tf.float32, name="images"),
     }
 
 
@@ -79,16 +78,15 @@ def signatures(system: "GANSystem") -> tuple[tf.Module, dict[str, Callable]]:
     module.generator = [v.value for v in system.generator_ema.variables]
     module.discriminator = [v.value for v in system.discriminator.variables]
     conditional = system.num_classes > 0
-    size = (system.resolution, system.resolution, system.channels)
     checked = functools.partial(checked_label, classes=system.num_classes)
 
     def serving_default(seed, truncation, label=None):
         images = system.synthesize_rows(seed, checked(label, -1), truncation)
-        return {"images": tf.ensure_shape(images, [None, *size])}
+        return {"images": tf.ensure_shape(images, [None, *system.image_shape])}
 
     def generate(latent, truncation, label=None):
         images = system.synthesize(latent, checked(label, 0), truncation)
-        return {"images": tf.ensure_shape(images, [None, *size])}
+        return {"images": tf.ensure_shape(images, [None, *system.image_shape])}
 
     def generate_png(seed, truncation, label=None):
         images = system.synthesize_rows(seed, checked(label, -1), truncation)

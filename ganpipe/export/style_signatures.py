@@ -36,7 +36,7 @@ def functions(system: "GANSystem", checked: Checked) -> dict[str, tuple[Callable
     """Name -> (function, names of its inputs)."""
     network = system.generator_ema
     layers, width = int(network.num_ws), int(network.w_dim)
-    size = (system.resolution, system.resolution, system.channels)
+    size = system.image_shape
     label_name = ("label",) if system.num_classes else ()
 
     def map_latents(latent, truncation, label=None):

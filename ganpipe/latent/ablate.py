@@ -156,7 +156,12 @@ def largest(weights: np.ndarray, drop: int | None, usable: np.ndarray) -> np.nda
     positive = int(np.count_nonzero(usable & (weights > 0)))
     if drop is None and positive:
         drop = min(positive, -(-int(usable.sum()) // 4))
-    if not positive or drop > positive or drop < 0:
+    if not positive:
+        raise UserError(
+            f"none of {int(usable.sum())} maps has a positive weight: these maps do not know the "
+            "thing; take another --layer"
+        )
+    if drop > positive or drop < 0:
         raise UserError(
             f"--drop={drop}: {positive} of {int(usable.sum())} maps have a positive weight; "
             f"expected 1 to {positive}, or 0 for all of these"
@@ -165,7 +170,7 @@ def largest(weights: np.ndarray, drop: int | None, usable: np.ndarray) -> np.nda
 
 
 def shrunk(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(R, R) bool -> (height, width): the marked share of every cell's area."""
+    """(H, W) bool -> (height, width): the marked share of every cell's area."""
     for axis, size in enumerate((height, width)):
         if mask.shape[axis] % size:  # cells cut through pixels: pixels are cut up first
             mask = mask.repeat(size, axis=axis)
@@ -194,18 +199,18 @@ def _by_position(masks: np.ndarray, seed: int) -> tuple[Any, list[np.ndarray]]:
 
 
 def check_masks(space: Space, masks: np.ndarray, count: int) -> np.ndarray:
-    """(1 or N, R, R) bool.
+    """(1 or N, H, W) bool.
 
     Raises:
       UserError: another shape, or a mask that is empty or full.
     """
-    side, masks = space.system.resolution, np.asarray(masks)
+    (height, width, _), masks = space.system.image_shape, np.asarray(masks)
     if masks.ndim == 2:
         masks = masks[None]
-    if masks.ndim != 3 or masks.shape[1:] != (side, side) or len(masks) not in (1, count):
+    if masks.shape[1:] != (height, width) or len(masks) not in (1, count):
         raise UserError(
-            f"--mask: shape {masks.shape}; expected ({side}, {side}), or one for each of {count} "
-            f"seeds ({count}, {side}, {side})"
+            f"--mask: shape {masks.shape}; expected ({height}, {width}), or one for each of "
+            f"{count} seeds ({count}, {height}, {width})"
         )
     masks = masks > 0
     if masks.all() or not masks.any():

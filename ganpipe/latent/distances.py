@@ -186,7 +186,7 @@ def _seen(images: tf.Tensor, smallest: int) -> tf.Tensor:
         images = tf.nn.avg_pool2d(images, side // LPIPS_SIDE, side // LPIPS_SIDE, "VALID")
     elif side > LPIPS_SIDE:  # resizing by areas has no gradient
         images = tf.image.resize(images, (LPIPS_SIDE, LPIPS_SIDE), antialias=True)
-    while images.shape[1] < smallest:
+    while min(images.shape[1:3]) < smallest:
         images = tf.repeat(tf.repeat(images, 2, axis=1), 2, axis=2)
     return images
 

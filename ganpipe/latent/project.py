@@ -39,9 +39,9 @@ class Projection:
 
 
 def check_targets(space: Space, targets: np.ndarray, what: str = "--images") -> None:
-    """UserError unless pictures are uint8 (N, R, R, C) of the system's size, N >= 1."""
+    """UserError unless pictures are uint8 (N, H, W, C) of the system's size, N >= 1."""
     system = space.system
-    expected = (system.resolution, system.resolution, system.channels)
+    expected = system.image_shape
     if targets.ndim != 4 or targets.shape[1:] != expected or not len(targets):
         raise UserError(
             f"{what}: pictures of shape {targets.shape[1:]}; this {system.system_name} makes "

@@ -33,7 +33,7 @@ def numbers(flag: str, text: str | Sequence[str], what: str = "seeds") -> list[i
                 "1,4,9"
             )
         start, stop = int(first), int(last) if dash else int(first)
-        if stop < start or stop - start >= MOST or len(found) >= MOST:
+        if stop < start or len(found) + stop - start >= MOST:
             raise UserError(
                 f"--{flag}={shown}: {part} is empty or too long; expected at most {MOST:,} {what}, "
                 "the smaller end first"

@@ -23,6 +23,7 @@ level, G lerps pixels and D lerps features; real images are lerped by the data r
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -41,6 +42,25 @@ GAIN = math.sqrt(2.0)
 def feature_maps(stage: int, base: int = 8192, decay: float = 1.0, most: int = 512) -> int:
     """nf(stage) of the module."""
     return min(int(base / 2.0 ** (stage * decay)), most)
+
+
+def base_size(base: int | str | Sequence[int]) -> tuple[int, int]:
+    """(height, width) that `system.base` names: 4 and "4" are 4x4, "3x5" is 3 high and 5 wide.
+
+    Raises:
+      UserError: anything else.
+    """
+    sides = base.split("x") if isinstance(base, str) else base
+    try:
+        sides = [int(side) for side in ([sides] if isinstance(sides, int) else sides)]
+    except (TypeError, ValueError):
+        sides = []
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        raise UserError(
+            f"system.base: {base}; expected HEIGHTxWIDTH in pixels, such as 3x5, or the side of a "
+            "square, such as 4."
+        )
+    return sides[0], sides[-1]
 
 
 def levels(resolution: int, base: tuple[int, int] = (4, 4)) -> int:

@@ -1,6 +1,7 @@
 """Which extractor a score is taken with: `--extractor=NAME` or `NAME:FILE`, or by what there is."""
 
 import importlib
+import math
 import os
 from collections.abc import Sequence
 
@@ -68,8 +69,16 @@ def check(spec: str, source: ImageSource, metrics: Sequence[str] = ()) -> None:
         )
 
     if name in ("auto", OWN):
+        if not source.square:
+            others = "pixels"
+            if source.channels == 3:
+                others += f", or {', '.join(WITH_FILE)}, which stretch them to a square"
+            raise UserError(
+                f"--extractor={spec} is {OWN}, which takes square images; those of {source.name} "
+                f"are {source.size} (height x width): use --extractor={others}"
+            )
         smallcnn.check_size(source.resolution, source.channels)
-    dim = source.resolution**2 * source.channels
+    dim = math.prod(source.image_shape)
     if name == "pixels" and dim > MOST_PIXELS:
         raise UserError(
             f"--extractor=pixels: images of {source.name} have {dim:,} values, whose covariance "
@@ -109,5 +118,6 @@ def get(spec: str, source: ImageSource, cache_dir: str | os.PathLike) -> Extract
     if name in ("auto", OWN):
         return classifier.get_or_train(source, cache_dir)
     if name == "pixels":
-        return extractors.load(name, channels=source.channels, size=source.resolution)
+        size = source.resolution if source.square else source.image_shape[:2]
+        return extractors.load(name, channels=source.channels, size=size)
     return extractors.load(name, **({} if file is None else {"path": file}))

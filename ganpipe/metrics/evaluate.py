@@ -82,6 +82,7 @@ def check(
     split: str = "test",
     num_classes: int = 0,
     resolution: int | None = None,
+    width: int | None = None,
     channels: int | None = None,
     classes_known: bool | None = None,
     looked_at: int = 0,
@@ -96,7 +97,8 @@ def check(
       split: split to compare with.
       num_classes: classes of the generator (0: takes no labels); for images with labels given, the
         number of classes of the data set.
-      resolution: of the generated images; None skips the comparison.
+      resolution: height of the generated images; None skips the comparison.
+      width: of the generated images; None: they are square.
       channels: of the generated images; None skips the comparison.
       classes_known: whether the extractor tells classes apart; None: when the source has them.
       looked_at: images of each side to keep for `inspect`.
@@ -112,11 +114,11 @@ def check(
     for name in names:
         if name not in METRICS:
             raise UserError(f"--metrics: unknown metric {name!r}; known are {known}")
-    if resolution is not None and resolution != source.resolution:
+    size = f"{resolution}x{width or resolution}"
+    if resolution is not None and size != source.size:
         raise UserError(
-            f"generated images are {resolution}x{resolution}, the data set {source.name} was read "
-            f"at {source.resolution}x{source.resolution}: give --data a folder that holds "
-            f"{resolution}x{resolution} images"
+            f"generated images are {size}, the data set {source.name} was read at {source.size}: "
+            f"give --data a folder that holds {size} images"
         )
     if channels is not None and channels != source.channels:
         raise UserError(

@@ -12,6 +12,7 @@ from ganpipe.metrics import path_length, separability
 from ganpipe.metrics.context import Context, Score
 from ganpipe.metrics.extractors import base, lpips
 from ganpipe.metrics.latents import LatentModel
+from ganpipe.metrics.source import ImageSource
 from ganpipe.ops import images as image_ops
 
 # Pairs that go through generator and distance at once.
@@ -25,6 +26,16 @@ SAMPLES = 200_000
 _STREAMS = {"path": 1, "separability": 2}
 _STRIDE = 10**9
 _STREAM = 10**17
+
+
+def fits_path(source: ImageSource) -> None:
+    """UserError unless `path_length.shrink` can average the images down."""
+    factor = max(source.resolution // path_length.SIZE, 1)
+    if any(side % factor for side in source.image_shape[:2]):
+        raise UserError(
+            f"path_length: images of {source.size} (height x width) cannot be averaged down by the "
+            f"whole factor {factor}, to {path_length.SIZE} pixels: leave it out of --metrics"
+        )
 
 
 def path(context: Context, space: str, sampling: str) -> Score:

@@ -64,7 +64,7 @@ class Seen:
     Attributes:
       features: (N, d) float32.
       logits: (N, K) float32 of the extractor; zeros where it has no classes.
-      images: (M, R, R, C) uint8, the first M <= N of them.
+      images: (M, H, W, C) uint8, the first M <= N of them.
     """
 
     features: np.ndarray
@@ -79,8 +79,8 @@ class Seen:
 
 def nothing(num: int, source: ImageSource) -> Seen:
     """As many images as asked for, of which nothing was looked at."""
-    size = (source.resolution, source.resolution, source.channels)
-    return Seen(np.empty((num, 0)), np.zeros((num, 1)), np.empty((0, *size), np.uint8))
+    none = np.empty((0, *source.image_shape), np.uint8)
+    return Seen(np.empty((num, 0)), np.zeros((num, 1)), none)
 
 
 def see(extractor: Extractor, images: np.ndarray, keep: int = 0) -> Seen:
@@ -88,7 +88,7 @@ def see(extractor: Extractor, images: np.ndarray, keep: int = 0) -> Seen:
 
     Args:
       extractor: of the features.
-      images: (N, R, R, C) uint8.
+      images: (N, H, W, C) uint8.
       keep: of the images stay in the result.
     """
     parts = [
@@ -109,7 +109,7 @@ def sample(
     """As `see`, of sampled images; holds one chunk of images and the kept ones.
 
     Args:
-      sampler: `sampler(n, seed=s, labels=...)` -> (n, R, R, C) uint8, row i a function of s + i.
+      sampler: `sampler(n, seed=s, labels=...)` -> (n, H, W, C) uint8, row i a function of s + i.
       extractor: of the features.
       labels: (num,) classes to ask for, or None.
       num: images.
@@ -157,13 +157,13 @@ def real_arrays(source: ImageSource, split: str, count: int) -> tuple[np.ndarray
       count: at most the split's number of images.
 
     Returns:
-      (count, R, R, C) uint8 and (count,) int64.
+      (count, H, W, C) uint8 and (count,) int64.
     """
     total = source.count(split)
     place = np.full(total, -1)
     place[mixed_rows(total, count)] = np.arange(count)
-    size = (source.resolution, source.resolution, source.channels)
-    images, labels = np.empty((count, *size), np.uint8), np.empty(count, np.int64)
+    images = np.empty((count, *source.image_shape), np.uint8)
+    labels = np.empty(count, np.int64)
     start = 0
     for batch, batch_labels in source.batches(split, 250, None):
         places = place[start : start + len(batch)]
@@ -175,10 +175,9 @@ def real_arrays(source: ImageSource, split: str, count: int) -> tuple[np.ndarray
 
 
 def pick(source: ImageSource, split: str, rows: np.ndarray) -> np.ndarray:
-    """(n, R, R, C) uint8: the images at `rows` of a split in its fixed order; rows may repeat."""
-    size = (source.resolution, source.resolution, source.channels)
+    """(n, H, W, C) uint8: the images at `rows` of a split in its fixed order; rows may repeat."""
     wanted, inverse = np.unique(rows, return_inverse=True)
-    images = np.empty((len(wanted), *size), np.uint8)
+    images = np.empty((len(wanted), *source.image_shape), np.uint8)
     start = filled = 0
     for batch, _ in source.batches(split, 250, None):
         here = wanted[(wanted >= start) & (wanted < start + len(batch))] - start

@@ -221,18 +221,29 @@ def trained_on_fakes(context: Context, network: str = "smallcnn") -> Score:
 
 def fits_pyramid(source: ImageSource) -> None:
     """UserError unless the images have a pyramid."""
+    _squares(source, "sliced_wasserstein")
     sliced_wasserstein.level_sizes(source.resolution)
 
 
 def fits_classifier(source: ImageSource) -> None:
-    """UserError unless the own classifier takes the images."""
+    """UserError unless the classifiers of `classification_score` take the images."""
+    _squares(source, "classification_score")
     smallcnn.check_size(source.resolution, source.channels)
 
 
 def fits_scales(source: ImageSource) -> None:
     """UserError unless the images have five scales."""
-    if source.resolution < ms_ssim.SMALLEST:
+    least = min(source.image_shape[:2])
+    if least < ms_ssim.SMALLEST:
         raise UserError(
             f"ms_ssim needs images of at least {ms_ssim.SMALLEST} pixels, those of {source.name} "
-            f"have {source.resolution}: leave it out of --metrics"
+            f"have {least}: leave it out of --metrics"
+        )
+
+
+def _squares(source: ImageSource, metric: str) -> None:
+    if not source.square:
+        raise UserError(
+            f"{metric} needs square images, those of {source.name} are {source.size} (height x "
+            "width): leave it out of --metrics"
         )

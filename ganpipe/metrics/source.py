@@ -21,13 +21,14 @@ class ImageSource:
     Attributes:
       name: what to call it in reports.
       fingerprint: hex digest of its contents; keys every cached artifact.
-      resolution: height and width in pixels.
+      resolution: height in pixels.
       channels: 1 or 3.
       class_names: one name per class; empty when the images have no labels.
       per_class: per split, images in each class (one entry, the total, when unlabelled).
       batches: `batches(split, batch_size, seed)` -> tf.data of (images (B, H, W, C) float32 in
         [-1, 1], labels (B,) integers). `seed=None`: one pass in a fixed order, last batch short.
         A seed: endless, shuffled as a function of the seed, full batches only.
+      width: in pixels; None is that of squares.
     """
 
     name: str
@@ -37,6 +38,22 @@ class ImageSource:
     class_names: Sequence[str]
     per_class: Mapping[str, Sequence[int]]
     batches: Callable[[str, int, int | None], tf.data.Dataset] = field(repr=False)
+    width: int | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return self.resolution, self.width or self.resolution, self.channels
+
+    @property
+    def size(self) -> str:
+        """Height x width, for messages."""
+        return "{}x{}".format(*self.image_shape)
+
+    @property
+    def square(self) -> bool:
+        """Whether images are as wide as high."""
+        return self.image_shape[0] == self.image_shape[1]
 
     @property
     def num_classes(self) -> int:
@@ -63,7 +80,7 @@ def from_arrays(
     Args:
       name: see `ImageSource`.
       fingerprint: see `ImageSource`.
-      splits: per split (images (N, R, R, C) uint8, labels (N,) integers, or None if unlabelled).
+      splits: per split (images (N, H, W, C) uint8, labels (N,) integers, or None if unlabelled).
       class_names: one name per class; empty for unlabelled images.
     """
 
@@ -85,11 +102,11 @@ def from_arrays(
         rows = order.batch(batch_size, drop_remainder=seed is not None)
         return rows.map(lambda i: (image_ops.to_float(tf.gather(x, i)), tf.gather(y, i)))
 
-    shape = next(iter(splits.values()))[0].shape
+    _, height, width, channels = next(iter(splits.values()))[0].shape
     per_class = {
         split: np.bincount(labels, minlength=len(class_names)).tolist()
         if class_names
         else [len(images)]
         for split, (images, labels) in splits.items()
     }
-    return ImageSource(name, fingerprint, shape[1], shape[3], class_names, per_class, batches)
+    return ImageSource(name, fingerprint, height, channels, class_names, per_class, batches, width)

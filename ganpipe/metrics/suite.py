@@ -198,6 +198,7 @@ for _space in ("z", "w"):
             f"perceptual path length in {_space}, {_sampling} path; lower is smoother",
             functools.partial(latent_scores.path, space=_space, sampling=_sampling),
             needs=LATENTS,
+            fits=latent_scores.fits_path,
             space=_space,
         )
     METRICS[f"separability_{_space}"] = Metric(

@@ -57,7 +57,7 @@ class GANSystem(keras.Model):
 
     Args:
       arguments: what the subclass was made with; kept for `get_config` and run folders.
-      resolution: height and width in pixels.
+      resolution: height in pixels, and width where a subclass's `image_shape` says no other.
       channels: channels of the images.
       num_classes: 0 for an unconditional system.
       latent_dim: length of z.
@@ -123,6 +123,30 @@ class GANSystem(keras.Model):
         self.generator_ema.set_weights(self.generator.get_weights())
         self.discriminator = discriminator
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the images at full size."""
+        return self.resolution, self.resolution, self.channels
+
+    @classmethod
+    def check_sizes(cls, sizes: Sequence[tuple[int, int]], settings: Mapping[str, Any]) -> None:
+        """Refuses data of a size that the system cannot have, before one is made.
+
+        Args:
+          sizes: (height, width) of the data's levels up to the one to train on, the last.
+          settings: the section `system` of the config.
+
+        Raises:
+          UserError: names the key, what is found and what is expected.
+        """
+        height, width = sizes[-1]
+        if height != width:
+            raise UserError(
+                f"--config.data.resolution={height}: the images of the data are {height} high and "
+                f"{width} wide; {cls.system_name} makes square ones, only progan others (its "
+                "system.base). Prepare with --resolution."
+            )
+
     # --- Training -------------------------------------------------------------------------------
 
     def compile_networks(
@@ -162,9 +186,8 @@ class GANSystem(keras.Model):
                 aggregation="mean",  # replicas see other logits; the average of them is kept
             )
         if objective.tips["replay"]:
-            shape = (self.resolution, self.resolution, self.channels)
             self.replay_pool = replay.ReplayPool(
-                objective.tips["replay_pool"], shape, objective.tips["replay"]
+                objective.tips["replay_pool"], self.image_shape, objective.tips["replay"]
             )
         keras_arguments.setdefault("jit_compile", False)
         super().compile(optimizer=None, loss=None, **keras_arguments)
@@ -205,8 +228,7 @@ class GANSystem(keras.Model):
         parts = spec if isinstance(spec, tuple) else (spec,)
         # A distributed data set gives one spec a replica; all are alike.
         parts = [tf.nest.flatten(part, expand_composites=True)[0] for part in parts]
-        size = stages.data_resolution(self)
-        expected = (size, size, self.channels)
+        expected = stages.data_shape(self)
         if tuple(parts[0].shape[1:]) != expected:
             raise UserError(
                 f"the data set gives images of {tuple(parts[0].shape[1:])} (height, width, "

@@ -326,7 +326,7 @@ class DefenseGAN(base.GANSystem):
 
     def _checked_images(self, images: Any) -> np.ndarray:
         images = np.asarray(images)
-        expected = (self.resolution, self.resolution, self.channels)
+        expected = self.image_shape
         if images.ndim != 4 or images.shape[1:] != expected:
             raise UserError(f"images: shape {images.shape}; expected (N, *{expected}).")
         if images.dtype == np.uint8:

@@ -75,7 +75,8 @@ def logits_alone(system: "GANSystem", images: tf.Tensor, labels: tf.Tensor | Non
 
 def rows_at_once(system: "GANSystem") -> int:
     """64 images up to 256x256, fewer of larger ones: 4 of 1024x1024, for the sake of memory."""
-    return max(1, min(64, 64 * 256**2 // system.resolution**2))
+    height, width, _ = system.image_shape
+    return max(1, min(64, 64 * 256**2 // (height * width)))
 
 
 def sample(
@@ -124,7 +125,7 @@ def sample(
         )
         rows.append(images.numpy()[: n - start])
     if not rows:
-        return np.zeros((0, system.resolution, system.resolution, system.channels), np.uint8)
+        return np.zeros((0, *system.image_shape), np.uint8)
     return np.concatenate(rows)
 
 
@@ -187,7 +188,7 @@ def discriminate(
       UserError: images of another shape; labels missing, unwanted or out of range.
     """
     images = tf.convert_to_tensor(images, tf.float32)
-    expected = (system.resolution, system.resolution, system.channels)
+    expected = system.image_shape
     if images.shape.rank != 4 or tuple(images.shape[1:]) != expected:
         raise UserError(f"images: shape {tuple(images.shape)}; expected (batch, *{expected}).")
     labels = system._row_labels(images.shape[0], labels)

@@ -24,15 +24,15 @@ to the full size and back (the same function). The average of G moves behind G's
 official one before it, so that theirs is a step older. The labels of G's fakes are uniform; the
 official ones are those of random training images. Fakes of D's update have the labels of its real
 images, as there. A gradient that is not finite leaves a network as it was, as there; our monitor
-then stops the run. Images are square: `bodies_progan` itself takes any base.
+then stops the run. The first level is `base`, 4x4 or any other, so images need not be square.
 
     python -m ganpipe train --config=progan_fashion_mnist:tiny --data=DIR --workdir=RUN
 
-Images are (B, r, r, C) float32 in [-1, 1], r the resolution of the stage; real images of a fading
-stage come faded (`ganpipe.data.fade`).
+Images are (B, r, r', C) float32 in [-1, 1], r the resolution of the stage, its height, and r' its
+width, r on a square base; real images of a fading stage come faded (`ganpipe.data.fade`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -55,14 +55,14 @@ class ProGAN(base.GANSystem):
     """Progressive GAN, unconditional or with labels (AC-GAN).
 
     Args:
-      resolution: the full one, `base` times a power of two.
+      resolution: height at full size, that of `base` times a power of two.
       channels: 1 or 3.
       num_classes: 0 for unconditional.
       latent_dim: length of z ~ N(0, I); 0 takes nf(0), 512 at the reference width.
       fmap_base: level i is min(fmap_base / 2^((i + 1) fmap_decay), fmap_max) channels wide.
       fmap_decay: see above.
       fmap_max: see above.
-      base: side of the first level.
+      base: of the first level, "HEIGHTxWIDTH" or the side of a square.
       group_size: images in a group of the minibatch standard deviation; 0 or 1 leaves it out.
       pool_last: D pools behind its activations: the Theano code's order, of the published networks.
       normalize_latents: pixel norm over z and the one-hot label.
@@ -88,7 +88,7 @@ class ProGAN(base.GANSystem):
         fmap_base: int = 8192,
         fmap_decay: float = 1.0,
         fmap_max: int = 512,
-        base: int = 4,
+        base: int | str = 4,
         group_size: int = 4,
         pool_last: bool = False,
         normalize_latents: bool = True,
@@ -98,14 +98,17 @@ class ProGAN(base.GANSystem):
         precision: str = "float32",
     ):
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        for field in ("base", "fmap_base", "fmap_max"):
+        first = bodies.base_size(base)
+        # One form for one base: run folders and what reads them know a square by its side.
+        arguments["base"] = first[0] if first[0] == first[1] else f"{first[0]}x{first[1]}"
+        for field in ("fmap_base", "fmap_max"):
             if arguments[field] < 1:
                 raise UserError(f"system.{field}: {arguments[field]}; expected 1 or more.")
         if group_size < 0 or latent_dim < 0:
             raise UserError(
                 f"system.group_size={group_size}, latent_dim={latent_dim}; expected 0 or more."
             )
-        depth = bodies.levels(resolution, (base, base))
+        depth = bodies.levels(resolution, first)
         narrowest = bodies.feature_maps(depth + 1, fmap_base, fmap_decay, fmap_max)
         if narrowest < 1:
             raise UserError(
@@ -129,7 +132,7 @@ class ProGAN(base.GANSystem):
                 *shape,
                 self.latent_dim,
                 **widths,
-                base=(base, base),
+                base=first,
                 normalize_latents=normalize_latents,
                 seed=2 * seed,
                 precision="float32" if name == "generator_ema" else precision,
@@ -139,13 +142,33 @@ class ProGAN(base.GANSystem):
         discriminator = bodies.Discriminator(
             *shape,
             **widths,
-            base=(base, base),
+            base=first,
             group_size=group_size,
             pool_last=pool_last,
             seed=2 * seed + 1,
             precision=precision,
         )
         self.set_networks(make_generator, discriminator)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the images at full size: the base, doubled as often as H says."""
+        height, width = bodies.base_size(self._arguments["base"])
+        return self.resolution, width * (self.resolution // height), self.channels
+
+    @classmethod
+    def check_sizes(cls, sizes: Sequence[tuple[int, int]], settings: Mapping[str, Any]) -> None:
+        """As in `GANSystem`; the size to train on is `system.base` times a power of two."""
+        base, (height, width) = bodies.base_size(settings.get("base", 4)), sizes[-1]
+        times = height // base[0]
+        if times < 1 or times & (times - 1) or (base[0] * times, base[1] * times) != sizes[-1]:
+            coarse = "x".join(map(str, sizes[0]))
+            raise UserError(
+                f"--config.system.base={settings.get('base', 4)}: {base[0]}x{base[1]} (height x "
+                f"width) doubled any number of times is not {height}x{width}, the images of "
+                f"data.resolution={height}; expected a base that is, such as {coarse}, the data's "
+                f"smallest level, and growth.start_resolution={sizes[0][0]} with it."
+            )
 
     def compile(
         self,
@@ -208,10 +231,10 @@ class ProGAN(base.GANSystem):
 
     def _check_growth(self, growth: Growth) -> None:
         """Refuses stages that the networks have no levels for."""
-        first, side = growth.start_resolution, self._arguments["base"]
-        if first < side or growth.resolution != self.resolution:
+        first, least = growth.start_resolution, self.discriminator.base[0]
+        if first < least or growth.resolution != self.resolution:
             raise UserError(
-                f"growth from {first} to {growth.resolution}: this progan has the levels {side} "
+                f"growth from {first} to {growth.resolution}: this progan has the levels {least} "
                 f"(system.base) to {self.resolution} (data.resolution)."
             )
 
@@ -250,8 +273,8 @@ class ProGAN(base.GANSystem):
         """(E (|grad D| - target)^2 / target^2 on lines, mean norm), norms as at full resolution.
 
         Args:
-          real_images: (B, r, r, C).
-          fake_images: (B, r, r, C).
+          real_images: (B, r, r', C).
+          fake_images: (B, r, r', C).
           seed: (2,) integer; of the positions on the lines.
         """
         mixed = penalty_ops.interpolate(real_images, fake_images, seed)
@@ -301,7 +324,7 @@ class ProGAN(base.GANSystem):
         """One update of D, then one of G, at the stage that was entered.
 
         Args:
-          data: images (B, r, r, C) or (images, labels).
+          data: images (B, r, r', C) or (images, labels).
 
         Returns:
           Logs, each of shape (1,).
@@ -318,7 +341,7 @@ class ProGAN(base.GANSystem):
         return self.finish_step(logs)
 
     def logits(self, images: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
-        """(B, R, R, C) -> (B,) float32 scores, in inference mode; labels play no part in them."""
+        """(B, H, W, C) -> (B,) float32 scores, in inference mode; labels play no part in them."""
         while images.shape[1] > self.discriminator.resolution_now:
             images = resample.mean_pool(images)
         return self.discriminator(images, training=False)[:, 0]

@@ -24,6 +24,7 @@ _SYSTEMS = {
     "progan": ("ganpipe.models.progan", "ProGAN"),
     "stylegan": ("ganpipe.models.stylegan", "StyleGAN"),
     "stylegan2": ("ganpipe.models.stylegan2", "StyleGAN2"),
+    "stylegan2_grown": ("ganpipe.models.stylegan2_grown", "StyleGAN2Grown"),
     "wgan_gp": ("ganpipe.models.wgan_gp", "WGANGP"),
 }
 
@@ -33,12 +34,26 @@ def names() -> list[str]:
     return sorted(_SYSTEMS)
 
 
+def find(name: str) -> type["GANSystem"]:
+    """The class of a system.
+
+    Raises:
+      UserError: unknown name.
+    """
+    if name not in _SYSTEMS:
+        close = difflib.get_close_matches(name, names(), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"system.name: no system {name!r}.{hint} Known: {', '.join(names())}.")
+    module, class_name = _SYSTEMS[name]
+    return getattr(importlib.import_module(module), class_name)
+
+
 def create(name: str, *, resolution: int, channels: int = 3, **arguments: object) -> "GANSystem":
     """Builds a system; with no further arguments the reference body of its paper at that size.
 
     Args:
       name: "gan", "cgan" or "dcgan".
-      resolution: height and width of the images in pixels.
+      resolution: height of the images in pixels, and their width but for a progan's own base.
       channels: 1 (grey) or 3 (RGB).
       **arguments: the system's own: `num_classes`, `latent_dim`, `seed`, `ema_decay`, `precision`
         and what its class documents.
@@ -46,12 +61,7 @@ def create(name: str, *, resolution: int, channels: int = 3, **arguments: object
     Raises:
       UserError: unknown name or argument, or a size that the system cannot have.
     """
-    if name not in _SYSTEMS:
-        close = difflib.get_close_matches(name, names(), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"system.name: no system {name!r}.{hint} Known: {', '.join(names())}.")
-    module, class_name = _SYSTEMS[name]
-    system = getattr(importlib.import_module(module), class_name)
+    system = find(name)
     known = [p for p in inspect.signature(system.__init__).parameters if p != "self"]
     unknown = sorted(set(arguments) - set(known))
     if unknown:

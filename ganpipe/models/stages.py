@@ -77,21 +77,31 @@ def fade_in(system: "GANSystem") -> tf.Tensor:
     return alpha
 
 
-def data_resolution(system: "GANSystem") -> int:
-    """Side of the images that a train step takes now."""
+def data_shape(system: "GANSystem") -> tuple[int, int, int]:
+    """(height, width, C) of the images that a train step takes now."""
+    height, width, channels = system.image_shape
     stage = getattr(system, "stage", None)
-    return stage.resolution if stage is not None else system.resolution
+    halvings = height // stage.resolution if stage is not None else 1
+    return height // halvings, width // halvings, channels
+
+
+def title(system: "GANSystem") -> str:
+    """The stage that training is in, such as "6x10 fading in"; "" before the first."""
+    if getattr(system, "stage", None) is None:
+        return ""
+    height, width, _ = data_shape(system)
+    return f"{height}x{width}" + (" fading in" if system.stage.fading else "")
 
 
 def full_size(system: "GANSystem", images: tf.Tensor) -> tf.Tensor:
-    """(B, r, r, C) of the current stage -> (B, R, R, C), nearest neighbour."""
+    """(B, h, w, C) of the current stage -> (B, H, W, C), nearest neighbour."""
     while images.shape[1] < system.resolution:
         images = resample.upsample(images)
     return images
 
 
 def own_size(system: "GANSystem", images: tf.Tensor) -> tf.Tensor:
-    """(B, R, R, C) -> (B, r, r, C), the size that D takes at the current stage; means of blocks."""
+    """(B, H, W, C) -> (B, h, w, C), the size that D takes at the current stage; means of blocks."""
     size = getattr(system.discriminator, "resolution_now", system.resolution)
     while images.shape[1] > size:
         images = resample.mean_pool(images)

@@ -28,7 +28,7 @@ class Stage:
 
     Attributes:
       index: number of the stage.
-      resolution: side of the images in pixels.
+      resolution: height of the images in pixels; their width is the system's own matter.
       fading: True while the finest level fades in.
       first_step: first step, counted from 0.
       last_step: the first step that is not in it.
@@ -55,14 +55,14 @@ class Stage:
         return self.first_image + (step - self.first_step) * self.batch_size
 
     def __str__(self) -> str:
-        return f"{self.resolution}x{self.resolution}" + (" fading in" if self.fading else "")
+        return f"{self.resolution} pixels high" + (" fading in" if self.fading else "")
 
 
 class Growth:
     """The stages of a training.
 
     Args:
-      resolution: full resolution, a power of two times the start.
+      resolution: full resolution, a power of two times the start. Resolutions are heights.
       batch_size: where `batch_sizes` names none; global.
       start_resolution: of the first stage.
       train_kimg: thousands of real images between two fades.
@@ -93,9 +93,12 @@ class Growth:
         sizes = min(resolution, start_resolution) > 0
         halvings = math.log2(resolution / start_resolution) if sizes else -1.0
         if halvings < 0 or halvings != int(halvings):
+            least = resolution
+            while least % 2 == 0 and least > 5:
+                least //= 2
             raise UserError(
                 f"growth.start_resolution: {start_resolution}; expected {resolution} (of "
-                "data.resolution) divided by a power of two."
+                f"data.resolution) divided by a power of two, such as {least}."
             )
         for name, value, least in (
             ("train_kimg", train_kimg, 0.0),

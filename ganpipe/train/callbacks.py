@@ -12,10 +12,13 @@ import tensorflow as tf
 import tqdm
 from PIL import Image
 
+from ganpipe.models import stages
 from ganpipe.ops import images as image_ops
 from ganpipe.train import checkpoint
 
 GRID_ROWS = 8
+GRID_SIDE = 2048  # pixels of a grid's side, the white lines between its images aside
+GRID_LEAST = 4  # images of a grid, however large they are
 
 
 def write_png(path: Path, sheet: np.ndarray) -> None:
@@ -23,6 +26,17 @@ def write_png(path: Path, sheet: np.ndarray) -> None:
     aside = path.with_name(f".{path.name}")
     Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(aside, format="PNG")
     aside.rename(path)
+
+
+def grid_shape(side: int, num_classes: int = 0) -> tuple[int, int]:
+    """(columns, rows) of the sample grids of a run whose images have this longer side.
+
+    Eight columns, or one a class up to 16, and eight rows; from 256 pixels on only as many as fit
+    in `GRID_SIDE`, for 64 images of 1024 pixels are a PNG of 8192 that nobody can look at.
+    """
+    fit = max(GRID_SIDE // side, 1)
+    columns = min(num_classes or 8, 16, max(fit, 2))
+    return columns, max(min(GRID_ROWS, fit), -(-GRID_LEAST // columns))
 
 
 class AfterStep(keras.callbacks.Callback):
@@ -116,8 +130,10 @@ class Checkpoints(AfterStep):
 class Summaries(AfterStep):
     """TensorBoard scalars every `log_every` steps, EMA grids every `sample_every`.
 
-    The grid's noise is fixed: 64 images, one class a column for a conditional system, the same
-    seeds at every step, so that progress can be seen.
+    The grid's noise is fixed: 64 images, one class a column for a conditional system (the first 16
+    classes), the same seeds at every step, so that progress can be seen. Of large images there are
+    fewer, so that a grid's side stays near 2048 pixels: at most 8 x 8 of 256, 4 x 4 of 512 and
+    2 x 2 of 1024 or more; see `grid_shape`.
 
     Args:
       run: run folder.
@@ -175,8 +191,8 @@ class Summaries(AfterStep):
 
     def draw(self, step: int) -> None:
         """Writes samples/step_XXXXXXXX.png and the TensorBoard image of one step."""
-        columns = min(self.model.num_classes or 8, 16)
-        count = columns * GRID_ROWS
+        columns, rows = grid_shape(max(self.model.image_shape[:2]), self.model.num_classes)
+        count = columns * rows
         labels = np.arange(count) % columns if self.model.num_classes else None
         sheet = image_ops.grid(self.model.sample(count, seed=0, labels=labels), columns)
         write_png(self.run / "samples" / f"step_{step:08d}.png", sheet)
@@ -223,7 +239,7 @@ class Progress(AfterStep):
             initial=self.images_at(self.start),
             unit=" images",
             unit_scale=True,
-            desc=f"train {stage}" if (stage := getattr(self.model, "stage", None)) else "train",
+            desc=f"train {stages.title(self.model)}".rstrip(),
             # In a log file one line every 20 s is enough.
             mininterval=0.5 if sys.stderr.isatty() else 20,
         )

@@ -7,6 +7,7 @@ from ganpipe import config as config_lib
 from ganpipe import data as data_lib
 from ganpipe.errors import UserError
 from ganpipe.layers.minibatch_stddev import MinibatchStddev, group_of
+from ganpipe.models import registry
 from ganpipe.ops import switches
 from ganpipe.ops.growth import Growth, Stage
 from ganpipe.train import monitor
@@ -52,13 +53,43 @@ def growth(config: Any) -> Growth:
     return Growth(resolution, train.batch_size, **section)
 
 
-def with_steps(config: Any) -> Any:
-    """The config with `train.steps` filled in where it is 0: as many as the growth takes."""
+def with_steps(config: Any, info: "data_lib.DatasetInfo") -> Any:
+    """The config with `train.steps` filled in where it is 0: as many as the growth takes.
+
+    Raises:
+      UserError: of `check_images`, `growth`.
+    """
     if config.train.steps or not config.get("growth"):
         return config
+    check_images(config, info)  # first: the stages' sizes follow from theirs
     values = config_lib.to_dict(config)
     values["train"]["steps"] = growth(config).steps
     return config_lib.from_dict(values)
+
+
+def check_images(config: Any, info: "data_lib.DatasetInfo") -> None:
+    """Refuses data whose images the system of the config cannot have.
+
+    Raises:
+      UserError: names the key, what it holds and what it could hold.
+    """
+    data = config.data
+    if data.resolution not in info.resolutions:
+        raise UserError(
+            f"--config.data.resolution={data.resolution}: {info.dir} has "
+            f"{', '.join(map(str, info.resolutions))}. Choose one of these, or run `python -m "
+            f"pipeline.prepare --resolution={data.resolution}` into another folder."
+        )
+    levels = [level for level in info.resolutions if level <= data.resolution]
+    registry.find(config.system.name).check_sizes(
+        [info.shape(level)[:2] for level in levels], config.system
+    )
+    if data.channels != info.channels:
+        raise UserError(
+            f"--config.data.channels={data.channels}: the images in {info.dir} have "
+            f"{info.channels} channel(s). Set data.channels={info.channels}, or prepare with "
+            f"--channels={data.channels}."
+        )
 
 
 def validate(config: Any, info: "data_lib.DatasetInfo") -> None:
@@ -97,24 +128,7 @@ def validate(config: Any, info: "data_lib.DatasetInfo") -> None:
         raise UserError(
             f"--config.train.precision={train.precision}: expected {' or '.join(PRECISIONS)}."
         )
-    if data.resolution not in info.resolutions:
-        raise UserError(
-            f"--config.data.resolution={data.resolution}: {info.dir} has "
-            f"{', '.join(map(str, info.resolutions))}. Choose one of these, or run `python -m "
-            f"pipeline.prepare --resolution={data.resolution}` into another folder."
-        )
-    height, width, _ = info.shape(data.resolution)
-    if height != width:
-        raise UserError(
-            f"--config.data.resolution={data.resolution}: the images in {info.dir} are {height} "
-            f"high and {width} wide; the systems make square ones. Prepare with --resolution."
-        )
-    if data.channels != info.channels:
-        raise UserError(
-            f"--config.data.channels={data.channels}: the images in {info.dir} have "
-            f"{info.channels} channel(s). Set data.channels={info.channels}, or prepare with "
-            f"--channels={data.channels}."
-        )
+    check_images(config, info)
     if data.conditional and not info.num_classes:
         raise UserError(
             f"--config.data.conditional=True: {info.dir} has no labels. Prepare it from class "

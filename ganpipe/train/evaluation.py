@@ -58,8 +58,9 @@ def data_source(info: "data_lib.DatasetInfo", resolution: int) -> ImageSource:
         for split, content in info.splits.items()
     }
     names = tuple(info.class_names) if info.num_classes else ()
+    width = info.shape(resolution)[1]
     return ImageSource(
-        info.name, info.fingerprint, resolution, info.channels, names, per_class, batches
+        info.name, info.fingerprint, resolution, info.channels, names, per_class, batches, width
     )
 
 

@@ -116,7 +116,7 @@ def train(
         raise UserError("--data is missing: the folder that `python -m pipeline.prepare` wrote.")
     workdir = Path(workdir)
     info = data_lib.info(data_dir or config.data.dir)
-    config = checks.with_steps(config)
+    config = checks.with_steps(config, info)
     validate(config, info)
     run_folder.check(workdir, config, info.fingerprint)
     evaluation.check(config, info)
@@ -343,5 +343,6 @@ def _first_look(
             first.append(images)
     system.adapt((total / count).astype(np.float32))
     if chief:
-        reals = image_ops.to_uint8(np.concatenate(first)[:64]).numpy()
-        callbacks.write_png(workdir / "reals.png", image_ops.grid(reals, 8))
+        columns, rows = callbacks.grid_shape(max(system.image_shape[:2]))
+        reals = image_ops.to_uint8(np.concatenate(first)[: columns * rows]).numpy()
+        callbacks.write_png(workdir / "reals.png", image_ops.grid(reals, columns))

@@ -253,8 +253,10 @@ class Monitor(callbacks.AfterStep):
         if self.probe is None:
             sheet = np.full((8, 8, 1), 255, np.uint8)
         else:
-            images = np.nan_to_num(self.probe.draw(), nan=0.0, posinf=1.0, neginf=-1.0)
-            sheet = image_ops.grid(image_ops.to_uint8(images).numpy(), 8)
+            images = self.probe.draw()
+            columns, rows = callbacks.grid_shape(max(images.shape[1:3]))
+            images = np.nan_to_num(images[: columns * rows], nan=0.0, posinf=1.0, neginf=-1.0)
+            sheet = image_ops.grid(image_ops.to_uint8(images).numpy(), columns)
         if sheet.shape[-1] not in (1, 3):  # points have no picture; their first coordinate does
             sheet = sheet[..., :1]
         callbacks.write_png(path, sheet)

@@ -2,7 +2,7 @@
 
 Every `monitor.every` steps 64 fakes are drawn from the generator as it stands, not from its moving
 average, which would show a collapse a thousand steps late. They are compared with the same number
-of real images of the same classes, both at 32 pixels at most:
+of real images of the same classes, both halved until they are less than 64 pixels high:
 
     diversity        mean over pixels of the standard deviation over the batch, a share of the real
                      images' value; with labels, within each class, then the mean over the classes
@@ -29,16 +29,21 @@ if TYPE_CHECKING:
     from ganpipe.models.base import GANSystem
 
 ROWS = 64
-PIXELS = 32  # height and width at which images are compared
+PIXELS = 32  # images are compared at this height, or below twice of it
 WEIGHTS = 4096  # weights of a network that are followed, about
 REALS = 1024  # real images that are looked at for mean images of the classes
 FIRST_SEED = 1 << 20  # of the fixed noise; the grids use 0 to 127
 
 
+def factor(height: int) -> int:
+    """The power of two by which images of a height are shrunk: levels of a data folder are that."""
+    return 1 << max(0, (height // PIXELS).bit_length() - 1)
+
+
 def shrink(images: np.ndarray) -> np.ndarray:
-    """(N, H, W, C) -> float32 of at most `PIXELS` high and wide, by means of whole blocks."""
+    """(N, H, W, C) -> float32, `factor` times smaller, by means of whole blocks."""
     n, height, width, channels = images.shape
-    by = max(1, height // PIXELS)
+    by = factor(height)
     images = images[:, : height // by * by, : width // by * by].astype(np.float32)
     blocks = images.reshape(n, height // by, by, width // by, by, channels)
     return blocks.mean((2, 4))
@@ -109,8 +114,8 @@ class Reference:
 def reference(info: "data_lib.DatasetInfo", resolution: int, conditional: bool) -> Reference:
     """Reads up to `REALS` images of the training split, always the same ones."""
     count = min(REALS, info.count("train"))
-    if resolution > PIXELS and PIXELS in info.resolutions:
-        resolution = PIXELS  # a thousand images of 1024x1024 would be 12 GB
+    if (small := resolution // factor(resolution)) in info.resolutions:
+        resolution = small  # a thousand images of 1024x1024 would be 12 GB
     images, labels = next(iter(data_lib.load(info.dir, resolution, count, "train", repeat=False)))
     return Reference(images.numpy(), labels.numpy(), info.num_classes, conditional)
 

@@ -5,7 +5,8 @@ RUN/system.json     name and arguments of the system: enough to rebuild it
 RUN/environment.txt installed packages
 RUN/checkpoints/    see ganpipe.train.checkpoint
 RUN/tensorboard/    event files
-RUN/samples/        EMA sample grids from fixed noise, step_00000500.png
+RUN/samples/        EMA sample grids from fixed noise, step_00000500.png: 64 images (8 a class of a
+                    conditional run, at most 16 classes), fewer from 256 pixels on, 4 of 1024
 RUN/reals.png       a grid of training images
 RUN/monitor.json    see ganpipe.train.monitor_journal
 RUN/incidents/      a folder for every breach, see ganpipe.train.incident

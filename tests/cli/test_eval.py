@@ -9,6 +9,7 @@ import pytest
 from ganpipe.cli import app, output
 from ganpipe.cli import eval as command
 from ganpipe.data.manifest import DatasetInfo
+from ganpipe.errors import UserError
 
 
 def squares(count, seed, labels=None):
@@ -23,6 +24,10 @@ def squares(count, seed, labels=None):
 
 class StubSystem:
     resolution, channels, num_classes, step = 8, 1, 2, 40
+
+    @property
+    def image_shape(self):
+        return self.resolution, self.resolution, self.channels
 
     def __init__(self, **changes):
         self.__dict__.update(changes)
@@ -177,8 +182,16 @@ REFUSALS = {
     "no data": (lambda s: [npz(s, images=IMAGES)], "--data is missing"),
     "no file": (lambda s: ["--npz=no.npz", "--data=d"], "--npz=no.npz does not exist"),
     "no images": (lambda s: [npz(s, x=IMAGES), "--data=d"], "holds x, expected an array `images`"),
-    "floats": (lambda s: [npz(s, images=IMAGES / 255), "--data=d"], "expected square uint8"),
-    "no labels": (lambda s: [npz(s, images=IMAGES), "--data=d"], "label_accuracy needs labels"),
+    "floats": (lambda s: [npz(s, images=IMAGES / 255), "--data=d"], "expected uint8"),
+    "no labels": (
+        lambda s: [npz(s, images=IMAGES), "--data=d", "--metrics=label_accuracy"],
+        "label_accuracy needs labels",
+    ),
+    "classes of others": (
+        lambda s: [f"--run={s / 'run'}", "--metrics=label_accuracy", "--extractor=pixels"],
+        "--extractor=pixels does not know the classes of halves",
+    ),
+    "empty metrics": (lambda s: [f"--run={s / 'run'}", "--metrics="], "--metrics is empty"),
     "label range": (
         lambda s: [npz(s, images=IMAGES, labels=LABELS + 1), "--data=d"],
         "halves has the classes 0..1",
@@ -215,22 +228,63 @@ def test_refusals(stage, capsys, monkeypatch, name):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "message", "flags"),
     [
-        ({"num_classes": 0}, "unconditional model"),
-        ({"channels": 3}, "3 channel(s), the data set halves has 1"),
-        ({"num_classes": 5}, "5 classes, the data set halves has 2"),
-        ({"resolution": 16}, "no 16x16 images"),
+        ({"num_classes": 0}, "unconditional model", ["--metrics=frechet,label_accuracy"]),
+        ({"channels": 3}, "3 channel(s), the data set halves has 1", []),
+        ({"num_classes": 5}, "5 classes, the data set halves has 2", []),
+        ({"resolution": 16}, "no 16x16 images", []),
     ],
 )
-def test_systems_that_do_not_fit(stage, capsys, monkeypatch, changes, message):
+def test_systems_that_do_not_fit(stage, capsys, monkeypatch, changes, message, flags):
     import ganpipe
     from ganpipe.metrics import classifier
 
     monkeypatch.setattr(classifier, "get_or_train", lambda *a: pytest.fail("trained first"))
     monkeypatch.setattr(ganpipe, "load", lambda run: StubSystem(**changes))
-    assert call(f"--run={stage / 'run'}", f"--out={stage / 'm.json'}") == 2
+    assert call(f"--run={stage / 'run'}", f"--out={stage / 'm.json'}", *flags) == 2
     assert message in capsys.readouterr().err
+
+
+def asked_metrics(stage, monkeypatch, *flags):
+    """The metrics that pass the checks, and nothing after them."""
+    from ganpipe.metrics import evaluate
+
+    asked, real = [], evaluate.check
+
+    def check(**request):
+        asked.append(real(**request).metrics)
+        raise UserError("enough")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluate, "check", check)
+        assert call(*flags, f"--out={stage / 'm.json'}") == 2
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("classes", "flags", "metrics"),
+    [
+        (2, [], ("frechet", "kernel", "label_accuracy")),
+        (0, [], ("frechet", "kernel")),
+        (2, ["--extractor=pixels"], ("frechet", "kernel")),  # it knows no classes
+        (0, ["--metrics=kernel"], ("kernel",)),
+    ],
+)
+def test_the_default_metrics_follow_the_run(stage, capsys, monkeypatch, classes, flags, metrics):
+    import ganpipe
+
+    monkeypatch.setattr(ganpipe, "load", lambda run: StubSystem(num_classes=classes))
+    found = asked_metrics(stage, monkeypatch, f"--run={stage / 'run'}", *flags)
+    assert found == [metrics], capsys.readouterr().err
+
+
+def test_the_default_metrics_follow_the_images(stage, monkeypatch):
+    with_labels = [npz(stage, images=IMAGES, labels=LABELS), "--data=d"]
+    found = asked_metrics(stage, monkeypatch, *with_labels)
+    assert found == [("frechet", "kernel", "label_accuracy")]
+    without = [npz(stage, images=IMAGES), "--data=d"]
+    assert asked_metrics(stage, monkeypatch, *without) == [("frechet", "kernel")]
 
 
 def test_out_is_checked_first(stage, capsys):

@@ -25,7 +25,7 @@ def test_pictures_come_in_the_order_of_their_paths(folder):
     images = Folder(folder, 3).read()
     assert images.shape == (3, 8, 8, 3) and images.dtype == np.uint8
     assert images[:, 0, 0, 0].tolist() == [40, 80, 0]  # 1.png, 2.png, sub/0.png
-    assert Folder(folder, 3).side == 8
+    assert Folder(folder, 3).size == (8, 8)
 
 
 def test_a_part_is_a_choice_out_of_all_sub_folders(tmp_path):
@@ -47,7 +47,7 @@ def test_refusals(folder):
     with pytest.raises(UserError, match=r"1.png cannot be read"):
         Folder(folder, 3).read()
     save(folder / "sub" / "1.png", size=(4, 8))
-    with pytest.raises(UserError, match=r"sub/1.png is 4x8, expected 8x8"):
+    with pytest.raises(UserError, match=r"sub/1.png is 8x4 .height x width., expected 8x8"):
         Folder(folder, 3).read()
 
 

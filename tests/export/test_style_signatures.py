@@ -13,6 +13,7 @@ from ganpipe.ops import random
 SMALL = {
     "stylegan2": {"channel_base": 128, "channel_max": 8, "num_bf16_res": 0},
     "stylegan": {"fmap_base": 64, "fmap_max": 8, "truncation_cutoff": 2},
+    "stylegan2_grown": {"channel_base": 128, "channel_max": 8},
 }
 SHARED = {"latent_dim": 6, "w_dim": 6, "mapping_layers": 2}
 
@@ -33,6 +34,7 @@ def small(name, num_classes, **arguments):
 SYSTEMS = [
     pytest.param(("stylegan2", 3), id="stylegan2"),
     pytest.param(("stylegan", 0), id="stylegan", marks=pytest.mark.slow),
+    pytest.param(("stylegan2_grown", 3), id="stylegan2_grown", marks=pytest.mark.slow),
 ]
 
 

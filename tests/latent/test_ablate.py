@@ -104,6 +104,9 @@ def test_what_is_dropped():
     np.testing.assert_array_equal(ablate.largest(weights, None, usable), [2])
     with pytest.raises(UserError, match="--drop=4: 3 of 4 maps have a positive weight"):
         ablate.largest(weights, 4, usable)
+    for drop in (None, 0, 2):  # nothing to drop, however many were asked for
+        with pytest.raises(UserError, match="none of 4 maps has a positive weight"):
+            ablate.largest(-np.abs(weights), drop, usable)
 
 
 def test_label_planes_are_never_dropped(cgan):

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import types
 
 import numpy as np
 import pytest
@@ -155,15 +156,44 @@ def test_refused_before_any_work(command, arguments, parts):
         (["--mode=directions", "--count=7"], "--count=7: expected 1 to 6"),
         (["--mode=truncate", "--step=77"], "no checkpoint there"),
         (["--mode=ablate", "--cutoff=2"], "--cutoff means nothing to --mode=ablate"),
+        (["--mode=directions", "--styles=0"], "--styles: picks layers of w; this is z"),
+        # Before the classifier of the attribute is asked for, which there is no data for.
+        (["--mode=ablate", "--attribute=class:1", "--labels=1"], "unconditional; leave them out"),
+        (["--mode=ablate", "--mask=EMPTY.npy"], "EMPTY.npy cannot be read"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )
 def test_refused_with_a_run(run, tmp_path, command, flags, part, monkeypatch):
     if "--step=77" not in flags:
         monkeypatch.setattr(ganpipe, "load", lambda run, step: loaded(run))
+    (tmp_path / "EMPTY.npy").touch()
+    flags = [flag.replace("EMPTY", str(tmp_path / "EMPTY")) for flag in flags]
     status, _, err = command(f"--run={run}", f"--out={tmp_path / 'out'}", *flags)
     assert status == 2 and part in err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_the_classifier_is_no_ruler_of_colour(tmp_path, command, monkeypatch):
+    system = systems.plain("dcgan", channels=3)
+    monkeypatch.setattr(ganpipe, "load", lambda run, step: system)
+    flags = ["--mode=project", "--images=none.png", f"--run={tmp_path}"]
+    status, _, err = command(*flags, "--data=somewhere")
+    assert status == 2 and "--data: of the classifier, which --distance=auto takes on grey" in err
+    status, _, err = command(*flags, "--data=somewhere", "--distance=own")
+    assert status == 2 and "none.png cannot be read" in err
+
+
+def test_restarts_belong_to_z(style_run, command):
+    status, _, err = command(f"--run={style_run}", "--mode=project", "--restarts=2")
+    assert status == 2 and "--restarts: of projections in z" in err and "--mode=project" in err
+
+
+def test_more_directions_than_classes():
+    ruler = object.__new__(latent_inputs.Ruler)
+    ruler.source = types.SimpleNamespace(name="fruit", class_names=("apple", "pear"))
+    assert ruler.all_classes(None) == ruler.all_classes(2) == ["class:0", "class:1"]
+    with pytest.raises(UserError, match="--count=3: fruit has 2 classes"):
+        ruler.all_classes(3)
 
 
 def test_pictures_of_another_size_or_kind(run, tmp_path, command):

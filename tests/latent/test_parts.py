@@ -20,6 +20,10 @@ from ganpipe.latent import descent, films, logistic, noise_maps, paths, requests
 def test_numbers_of_ranges():
     assert requests.numbers("seeds", "0-3, 8,5-5") == [0, 1, 2, 3, 8, 5]
     assert requests.numbers("labels", ["1", "2-3"]) == [1, 2, 3]
+    assert len(requests.numbers("seeds", "0-4999,0-4999")) == requests.MOST
+    for text in ("0-9998,0-9999", "0-9999,5"):  # each part is short enough, all of them are not
+        with pytest.raises(UserError, match="at most 10,000 seeds"):
+            requests.numbers("seeds", text)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import tensorflow as tf
 import ganpipe
 from ganpipe import config as config_lib
 from ganpipe.errors import UserError
+from ganpipe.models import dcgan, progan, registry, stages
 from ganpipe.ops.growth import Growth
 from ganpipe.train import checks
 from tests import harness
@@ -35,8 +36,8 @@ def small(resolution=8, compile_arguments=None, stages=True, **arguments):
 
 def batch_of(system, seed=0):
     """(images of the stage, labels)."""
-    random, side = np.random.default_rng(seed), system.discriminator.resolution_now
-    images = random.uniform(-1, 1, (BATCH, side, side, 1)).astype(np.float32)
+    random = np.random.default_rng(seed)
+    images = random.uniform(-1, 1, (BATCH, *stages.data_shape(system))).astype(np.float32)
     return images, random.integers(0, max(system.num_classes, 1), BATCH).astype(np.int32)
 
 
@@ -81,6 +82,53 @@ def test_a_step_moves_what_the_stage_runs_and_nothing_else():
         images = system.generate(tf.random.stateless_normal([4, 6], [0, 1]), labels)
         assert images.shape == (4, 8, 8, 1)
         assert system.discriminate(images, labels).shape == (4,)
+
+
+def test_a_base_of_3x5_trains_at_every_stage():
+    schedule = {"growth": growth(6, start_resolution=3)}
+    system = small(6, schedule, stages=False, base="3x5", group_size=4)
+    assert system.image_shape == (6, 10, 1)
+    for (height, width), fading in (((3, 5), False), ((6, 10), True), ((6, 10), False)):
+        enter(system, height, fading, step=1)
+        assert stages.data_shape(system) == (height, width, 1)
+        assert stages.title(system) == f"{height}x{width}" + " fading in" * fading
+        before = [v.numpy() for v in system.generator.active_variables()]
+        logs = fit(system)
+        assert all(np.isfinite(value) for value in logs.values())
+        pairs = zip(before, system.generator.active_variables(), strict=True)
+        assert all(not np.array_equal(old, v.numpy()) for old, v in pairs)
+        images = system.generate(tf.random.stateless_normal([4, 6], [0, 1])).numpy()
+        assert images.shape == (4, 6, 10, 1)
+        if height == 3:  # enlarged
+            np.testing.assert_array_equal(images, images[:, ::2, ::2].repeat(2, 1).repeat(2, 2))
+        assert system.discriminate(images).shape == (4,)
+    with pytest.raises(UserError, match=r"images: .*expected .batch, .*6, 10, 1"):
+        system.discriminate(images.transpose(0, 2, 1, 3))
+    with pytest.raises(UserError, match=r"gives images of .6, 6, 1.*built for .6, 10, 1"):
+        fit(system, data=(np.zeros((BATCH, 6, 6, 1), np.float32), np.zeros(BATCH, np.int32)))
+
+
+def test_a_base_has_one_form_in_a_run_folder():
+    assert create(base="4x4")().get_config()["base"] == 4
+    system = create(base="3x5", resolution=12, fmap_max=4)()
+    assert system.get_config()["base"] == "3x5"
+    again = registry.create("progan", **system.get_config())
+    assert again.image_shape == (12, 20, 3)
+
+
+def test_data_of_other_shapes_than_the_base_are_refused():
+    wide = [(3, 5), (6, 10)]
+    progan.ProGAN.check_sizes(wide, {"base": "3x5"})
+    progan.ProGAN.check_sizes(wide[1:], {"base": "3x5"})
+    progan.ProGAN.check_sizes([(4, 4), (8, 8)], {})
+    message = r"system.base=4: 4x4.*is not 6x10.*such as 3x5.*growth.start_resolution=3"
+    with pytest.raises(UserError, match=message):
+        progan.ProGAN.check_sizes(wide, {"base": 4})
+    for base in ("5x3", "6x10", "12x20", "2x3"):
+        with pytest.raises(UserError, match=f"system.base={base}"):
+            progan.ProGAN.check_sizes([(3, 5)], {"base": base})
+    with pytest.raises(UserError, match=r"data.resolution=6: .* 6 high and 10 wide.*only progan"):
+        dcgan.DCGAN.check_sizes(wide, {})
 
 
 def test_both_updates_draw_latents_of_their_own(monkeypatch):
@@ -330,6 +378,8 @@ BAD = [
     (create(resolution=24), "data.resolution: 24; expected 4"),
     (create(base=16), "data.resolution: 8; expected 16"),
     (create(base=0), "system.base: 0"),
+    (create(base="3x"), "system.base: 3x; expected HEIGHTxWIDTH"),
+    (create(base="3x5"), "data.resolution: 8; expected 3 .height of system.base"),
     (create(fmap_base=3), "system.fmap_base: 3.*Expected 4"),
     (create(group_size=-1), "system.group_size=-1"),
     (create(latent_dim=-1), "latent_dim=-1"),

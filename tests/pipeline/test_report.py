@@ -211,6 +211,42 @@ def test_panels_by_kind_take_their_ink_from_the_page(events):
     assert "viewBox" in head and " width=" not in head and " height=" not in head
 
 
+LOGITS = "D's logits on real and fake, means"
+SHARES = "D(real) and D(fake): probabilities, accuracies"
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        # What game_logs gives: of a loss with probabilities, and of one without (wasserstein).
+        (
+            ["logit_real", "logit_fake", "logit_gap", "acc_real", "acc_fake", "real", "fake"],
+            {LOGITS: ["logit"] * 2, SHARES: ["acc"] * 2 + ["D real", "D fake"]},
+        ),
+        (["logit_real", "logit_fake", "logit_gap", "distance"], {LOGITS: ["logit"] * 2}),
+        (["real", "fake"], {SHARES: ["D real", "D fake"]}),
+        (["logit_real", "sign_real"], {LOGITS: ["logit"], SHARES: ["sign"]}),
+    ],
+)
+def test_logits_and_shares_of_d_have_a_panel_each(monkeypatch, tmp_path, names, shown):
+    points = {f"D/{name}": [(1, 0.5), (2, 0.25)] for name in names}
+    monkeypatch.setattr(curves, "scalars", lambda folder: points)
+    labels = {}
+    monkeypatch.setattr(curves, "_svg", lambda figure: legend(figure))
+
+    def legend(figure):
+        (axes,) = figure.axes
+        return "|".join(text.get_text() for text in axes.get_legend().get_texts())
+
+    for panel in curves.training(tmp_path):
+        labels[panel["title"]] = str(panel["svg"]).split("|")
+    assert list(labels) == list(shown)
+    for title, parts in shown.items():
+        assert len(labels[title]) == len(parts)
+        for part in parts:
+            assert any(part in label for label in labels[title]), (part, labels)
+
+
 def test_no_events_no_panels(tmp_path):
     assert curves.training(tmp_path) == []
 

@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import ganpipe
 from ganpipe import config as config_lib
@@ -116,6 +117,16 @@ def test_a_page_says_what_when_and_what_to_change(tmp_path):
     width, height = Image.open(page.parent / "curves.png").size
     assert width == 900
     assert height >= 200
+
+
+@pytest.mark.parametrize(("side", "expected"), [(8, 73), (512, 4 * 513 + 1)])
+def test_the_picture_of_an_incident_is_of_bounded_size(tmp_path, side, expected):
+    watch = object.__new__(monitor.Monitor)
+    images = np.broadcast_to(np.float32(0), (64, side, side, 1))
+    watch.probe = types.SimpleNamespace(draw=lambda: images)
+    watch._picture(tmp_path / "samples.png")
+    with Image.open(tmp_path / "samples.png") as sheet:
+        assert sheet.size == (expected, expected)
 
 
 def test_every_kind_has_a_title_and_a_suggestion_that_a_config_can_take():

@@ -15,6 +15,18 @@ def test_images_are_compared_at_32_pixels_at_most():
     assert small[0, 0, 0, 0] == images[0, :2, :2].mean()
     assert monitor_probe.shrink(images[:, :32, :32]).shape == (2, 32, 32, 1)
     assert monitor_probe.shrink(images[:, :1, :1]).shape == (2, 1, 1, 1)
+    # Levels of data are powers of two apart: 96x160 is compared at 48x80.
+    assert monitor_probe.shrink(np.zeros((1, 96, 160, 1))).shape == (1, 48, 80, 1)
+    assert [monitor_probe.factor(n) for n in (1, 32, 63, 64, 96, 127, 128, 1024)] == [
+        1,
+        1,
+        1,
+        2,
+        2,
+        2,
+        4,
+        32,
+    ]
 
 
 def test_effective_classes():
