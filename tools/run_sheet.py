@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="between two rows of samples")
     parser.add_argument("--metric", default="frechet", help="a score of metrics.jsonl")
     parser.add_argument("--rows", type=int, default=1, help="rows of each grid to show")
-    parser.add_argument("--of", type=int, default=8, help="rows that a grid has")
+    parser.add_argument("--of", type=int, default=8, help="rows that a grid has: 4 of 512 pixels")
     arguments = parser.parse_args()
     scores, name = read_scores(arguments.run, arguments.metric)
     chosen = chosen_samples(arguments.run, scores, arguments.minutes)

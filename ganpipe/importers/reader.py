@@ -46,7 +46,7 @@ class NetworkMachine(PickleMachine):
             return _module(arguments[0])
         if short == "_load_from_bytes" and len(arguments) == 1:
             return self._storage(arguments[0])
-        if short == "_rebuild_tensor_v2":
+        if short == "_rebuild_tensor_v2" and len(arguments) <= 8:  # more would be copied each time
             return records.make_tensor(*arguments)
         if short == "_rebuild_parameter" and arguments:
             if not isinstance(arguments[0], records.Tensor):

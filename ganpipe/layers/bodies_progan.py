@@ -23,6 +23,7 @@ level, G lerps pixels and D lerps features; real images are lerped by the data r
 """
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,7 +53,8 @@ def base_size(base: int | str | Sequence[int]) -> tuple[int, int]:
     """
     sides = base.split("x") if isinstance(base, str) else base
     try:
-        sides = [int(side) for side in ([sides] if isinstance(sides, int) else sides)]
+        sides = sides if isinstance(sides, list | tuple) else [sides]
+        sides = [int(s) if isinstance(s, str) else operator.index(s) for s in sides]
     except (TypeError, ValueError):
         sides = []
     if len(sides) not in (1, 2) or min(sides) < 1:

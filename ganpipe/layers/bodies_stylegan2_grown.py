@@ -161,16 +161,18 @@ class GrownGenerator(Growing):
         """
         noises = self._noises(noise, tf.shape(ws)[0])
         ws = tf.unstack(tf.cast(ws, tf.float32), self.num_ws, axis=1)
+        painting = self.used_blocks[-2:] if self.fading else self.used_blocks[-1:]
         x = image = below = None
         at = 0
         for block in self.used_blocks:
-            convs = 1 if block.conv0 is None else 2
-            dtype = compute_dtype(self.precision, block.resolution)
-            # Every block paints; of the pictures that nobody looks at a graph keeps nothing.
-            below = image
-            styles, own = ws[at : at + convs + 1], noises[at : at + convs]
-            x, image = block(x, None, styles, own, dtype)
-            at += convs
+            x = block.const.value if block.conv0 is None else x
+            x = tf.cast(x, compute_dtype(self.precision, block.resolution))
+            for layer in (block.conv0, block.conv1):
+                if layer is not None:
+                    x = layer(x, ws[at], noises[at])
+                    at += 1
+            if block in painting:
+                below, image = image, block.torgb(x, ws[at])
         # By repeating pixels: the official call names no filter, unlike that of the "skip" body.
         return self.fade(image, resample.upsample(below)) if self.fading else image
 

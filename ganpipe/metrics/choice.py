@@ -65,20 +65,21 @@ def check(spec: str, source: ImageSource, metrics: Sequence[str] = ()) -> None:
     if source.channels != 3 and name in WITH_FILE:
         raise UserError(
             f"--extractor={spec} was trained on colour, {source.name} has {source.channels} "
-            f"channel(s): use --extractor={OWN} or pixels"
+            f"channel(s): use --extractor={f'{OWN} or ' if source.square else ''}pixels"
         )
 
+    dim = math.prod(source.image_shape)
     if name in ("auto", OWN):
         if not source.square:
-            others = "pixels"
+            others = ["pixels"] if dim <= MOST_PIXELS else []
             if source.channels == 3:
-                others += f", or {', '.join(WITH_FILE)}, which stretch them to a square"
+                others += [f"{', '.join(WITH_FILE)}, which stretch them to a square"]
+            advice = f"use --extractor={', or '.join(others)}" if others else "none takes them"
             raise UserError(
                 f"--extractor={spec} is {OWN}, which takes square images; those of {source.name} "
-                f"are {source.size} (height x width): use --extractor={others}"
+                f"are {source.size} (height x width): {advice}"
             )
         smallcnn.check_size(source.resolution, source.channels)
-    dim = math.prod(source.image_shape)
     if name == "pixels" and dim > MOST_PIXELS:
         raise UserError(
             f"--extractor=pixels: images of {source.name} have {dim:,} values, whose covariance "
@@ -88,7 +89,7 @@ def check(spec: str, source: ImageSource, metrics: Sequence[str] = ()) -> None:
         if metric in metrics and name not in ("auto", OWN):
             raise UserError(
                 f"--extractor={spec} does not know the classes of {source.name}: leave {metric} "
-                f"out of --metrics, or use --extractor={OWN}"
+                f"out of --metrics{f', or use --extractor={OWN}' if source.square else ''}"
             )
 
 

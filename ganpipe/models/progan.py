@@ -160,6 +160,8 @@ class ProGAN(base.GANSystem):
     def check_sizes(cls, sizes: Sequence[tuple[int, int]], settings: Mapping[str, Any]) -> None:
         """As in `GANSystem`; the size to train on is `system.base` times a power of two."""
         base, (height, width) = bodies.base_size(settings.get("base", 4)), sizes[-1]
+        if height < 4:
+            raise UserError(f"--config.data.resolution={height}: expected at least 4.")
         times = height // base[0]
         if times < 1 or times & (times - 1) or (base[0] * times, base[1] * times) != sizes[-1]:
             coarse = "x".join(map(str, sizes[0]))

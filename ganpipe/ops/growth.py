@@ -58,6 +58,11 @@ class Stage:
         return f"{self.resolution} pixels high" + (" fading in" if self.fading else "")
 
 
+def odd_part(n: int) -> int:
+    """n without its factors of two: what all sizes of one growth share. 0 for 0."""
+    return n // (n & -n) if n else 0
+
+
 class Growth:
     """The stages of a training.
 
@@ -132,7 +137,7 @@ class Growth:
         table = {}
         for key, value in dict(given or {}).items():
             key = str(key).removeprefix("px")
-            if not str(key).isdecimal() or (int(key) & (int(key) - 1) and int(key) not in levels):
+            if not key.isdecimal() or odd_part(int(key)) not in (1, odd_part(levels[0])):
                 raise UserError(
                     f"growth.{name}.{key}: expected a resolution, such as px{levels[0]}."
                 )

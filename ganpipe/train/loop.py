@@ -216,7 +216,8 @@ def _stages(
     while step < last:
         stage = growth.at(step)
         end = last if stage is growth.stages[-1] else min(stage.last_step, last)
-        if growth.grows:
+        # Weights to start from may stand at a smaller level than the only stage here.
+        if growth.grows or hasattr(system.generator, "grow"):
             with distribution.scope():
                 system.enter(stage, fresh=step == stage.first_step)
             rates = monitor_journal.base_rates(system.state())

@@ -69,6 +69,10 @@ def write_text(path: Path, text: str) -> None:
 
 def _fixed_part(values: dict[str, Any]) -> dict[str, Any]:
     values = json.loads(json.dumps(values))
+    system = values.get("system") or {}
+    if system.get("name") == "progan":  # runs from before bases had widths: no key, or a number
+        height, _, width = str(system.get("base", 4)).partition("x")
+        system["base"] = height if width in ("", height) else f"{height}x{width}"
     for key in FREE_KEYS:
         *parents, leaf = key.split(".")
         node = values

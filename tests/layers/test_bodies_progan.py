@@ -166,10 +166,10 @@ def test_a_stage_comes_back_from_the_weights():
 
 
 def test_forms_of_a_base():
-    for form in (4, "4", "4x4", [4, 4], (4, 4)):
+    for form in (4, np.int64(4), "4", "4x4", [4, 4], (4, 4)):
         assert bodies.base_size(form) == (4, 4)
     assert bodies.base_size("3x5") == (3, 5)
-    for form in (0, "", "0x4", "3x5x7", "3,5", "3.5", 4.5, None, (), (3, -5)):
+    for form in (0, "", "0x4", "3x5x7", "3,5", "3.5", 4.5, (3.7, 5), None, (), (3, -5)):
         with pytest.raises(UserError, match=r"system.base: .*expected HEIGHTxWIDTH"):
             bodies.base_size(form)
 

@@ -124,9 +124,11 @@ def test_data_of_other_shapes_than_the_base_are_refused():
     message = r"system.base=4: 4x4.*is not 6x10.*such as 3x5.*growth.start_resolution=3"
     with pytest.raises(UserError, match=message):
         progan.ProGAN.check_sizes(wide, {"base": 4})
-    for base in ("5x3", "6x10", "12x20", "2x3"):
+    for base in ("5x3", "12x20", "2x3", "4"):
         with pytest.raises(UserError, match=f"system.base={base}"):
-            progan.ProGAN.check_sizes([(3, 5)], {"base": base})
+            progan.ProGAN.check_sizes([(6, 10)], {"base": base})
+    with pytest.raises(UserError, match="data.resolution=3: expected at least 4"):
+        progan.ProGAN.check_sizes([(3, 5)], {"base": "3x5"})
     with pytest.raises(UserError, match=r"data.resolution=6: .* 6 high and 10 wide.*only progan"):
         dcgan.DCGAN.check_sizes(wide, {})
 

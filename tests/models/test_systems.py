@@ -331,7 +331,8 @@ def test_bad_input_says_what_to_change(call, message):
     ("resolution", "rows"), [(1, 64), (8, 64), (256, 64), (512, 16), (1024, 4)]
 )
 def test_large_images_are_made_few_at_a_time(resolution, rows):
-    assert inference.rows_at_once(types.SimpleNamespace(resolution=resolution)) == rows
+    shape = (resolution, resolution, 3)
+    assert inference.rows_at_once(types.SimpleNamespace(image_shape=shape)) == rows
 
 
 def test_fit_refuses_data_that_does_not_fit():

@@ -122,3 +122,10 @@ def test_no_growth_is_one_stage():
 def test_what_does_not_fit_is_refused(resolution, arguments, match):
     with pytest.raises(UserError, match=match):
         Growth(resolution, 8, **arguments)
+
+
+def test_a_table_may_name_sizes_beside_the_levels_of_any_base():
+    table = {"px3": 32, "px4": 5, "px6": 16, "px192": 2}
+    assert Growth(96, 4, start_resolution=6, batch_sizes=table).batches[6] == 16
+    with pytest.raises(UserError, match=r"batch_sizes\.10: expected a resolution, such as px6"):
+        Growth(96, 4, start_resolution=6, batch_sizes={"px10": 16})

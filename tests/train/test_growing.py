@@ -190,3 +190,11 @@ def test_impossible_growth_is_refused(tiny_data, tmp_path, overrides, match):
     with pytest.raises(UserError, match=match):
         loop.train(growing(**overrides), tmp_path / "run", data_dir=tiny_data)
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_an_early_stage_go_on_at_full_size(tiny_data, tmp_path):
+    loop.train(growing(train__steps=2), tmp_path / "early", data_dir=tiny_data)  # at 4x4
+    config = growing(growth__start_resolution=8, train__steps=1)
+    system = loop.train(config, tmp_path / "late", data_dir=tiny_data, init_from=tmp_path / "early")
+    for network in (system.generator, system.discriminator, system.generator_ema):
+        assert network.resolution_now == 8

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 import ganpipe
+from ganpipe import config as config_lib
 from ganpipe.errors import UserError
 from ganpipe.train import checkpoint, loop, monitor, monitor_journal, run_folder
 from tests import harness
@@ -21,8 +22,6 @@ from tests import harness
 @pytest.fixture(scope="module")
 def trained(tiny_data, tmp_path_factory):
     """(run folder, config, values of every variable) of an unbroken run."""
-    from ganpipe import config as config_lib
-
     values = {
         "data.resolution": 8,
         "system.nf": 4,
@@ -87,8 +86,6 @@ def test_stopped_and_continued_equals_unbroken(trained, tiny_data, tmp_path):
 
 
 def ganpipe_config_with(config, steps):
-    from ganpipe import config as config_lib
-
     values = config_lib.to_dict(config)
     values["train"]["steps"] = steps
     return config_lib.from_dict(values)
@@ -290,3 +287,18 @@ def test_what_no_run_can_start_from(tiny_config, tiny_data, tmp_path):
         with pytest.raises(UserError, match=match):
             loop.train(config, tmp_path / "b", data_dir=tiny_data, init_from=start)
         assert not (tmp_path / "b").exists()
+
+
+def test_runs_from_before_bases_had_widths_go_on(tmp_path):
+    stored = config_lib.to_dict(config_lib.load("progan_folder"))
+    del stored["system"]["base"]
+    (tmp_path / "config.json").write_text(
+        json.dumps({"config": stored, "data_fingerprint": "0" * 64})
+    )
+    for base in ("4", "4x4", 4):
+        values = config_lib.to_dict(config_lib.load("progan_folder"))
+        values["system"]["base"] = base
+        run_folder.check(tmp_path, config_lib.from_dict(values), "0" * 64)
+    values["system"]["base"] = "3x5"
+    with pytest.raises(UserError, match=r"system.base: '4' there, '3x5' here"):
+        run_folder.check(tmp_path, config_lib.from_dict(values), "0" * 64)

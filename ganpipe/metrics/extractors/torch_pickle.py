@@ -75,7 +75,7 @@ class Machine(PickleMachine):
         if name == _ORDERED_DICT and len(arguments) <= 1:
             # Python 2 writes an ordered dict as a call with a list of pairs.
             return self.mapping(*(arguments or ((),)))
-        if name == _REBUILD_TENSOR:
+        if name == _REBUILD_TENSOR and len(arguments) <= 8:  # more would be copied each time
             return _tensor(*arguments)
         if name == _REBUILD_PARAMETER and arguments and isinstance(arguments[0], Tensor):
             return arguments[0]
@@ -88,6 +88,8 @@ class Machine(PickleMachine):
 
     def persistent(self, reference: Any) -> Storage:
         """BINPERSID: ('storage', class, key, place, count, None) -> Storage."""
+        if not isinstance(reference, tuple) or not 5 <= len(reference) <= 6:
+            raise RefusedError("its pickle refers to something other than a plain storage")
         kind, cls, key, _location, count, *rest = reference
         if kind != "storage" or not isinstance(cls, Name) or any(r is not None for r in rest):
             raise RefusedError("its pickle refers to something other than a plain storage")

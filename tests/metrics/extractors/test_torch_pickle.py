@@ -59,3 +59,20 @@ def test_a_name_is_shown_in_part():
     with pytest.raises(torch_pickle.RefusedError, match="asks for 'posix.xxx") as error:
         run(b"\x80\x02cposix\n" + long.encode() + b"\n.")
     assert len(str(error.value)) < 500
+
+
+def test_long_arguments_are_refused_and_not_copied():
+    # A memory of 1000 texts, named again and again: each time it would be copied.
+    memory = b"\x80\x02(U\x07storage" + b"U\x01x" * 1000 + b"tq\x00"
+    with pytest.raises(torch_pickle.RefusedError, match="other than a plain storage"):
+        run(memory + b"Q.")
+    with pytest.raises(torch_pickle.RefusedError, match="calls torch._utils._rebuild_tensor_v2"):
+        run(memory + b"ctorch._utils\n_rebuild_tensor_v2\nh\x00R.")
+
+
+@pytest.mark.parametrize(
+    "number", [b"G\x40\x00\x00\x00\x00\x00\x00\x00", b"L2305843009213693951L\n"]
+)
+def test_numbers_of_chosen_hashes_are_no_keys(number):
+    with pytest.raises(torch_pickle.RefusedError, match="as a key, expected names"):
+        run(b"\x80\x02}" + number + b"K\x01s.")
