@@ -119,7 +119,9 @@ def efflite0() -> Distance:
     networks: dict[int, keras.Model] = {}
 
     def network(side: int) -> keras.Model:
-        if side not in networks:
+        if side in networks:
+            return networks[side]
+        with tf.init_scope():  # not in the graph of the descent that asks first
             whole = lite.build()
             lite.assign(whole, state)
             inputs = keras.Input((side, side, 3))
