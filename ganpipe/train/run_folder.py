@@ -69,6 +69,8 @@ def write_text(path: Path, text: str) -> None:
 
 def _fixed_part(values: dict[str, Any]) -> dict[str, Any]:
     values = json.loads(json.dumps(values))
+    if "data" in values:  # a config may gain the key; leaving it out means False
+        values["data"].setdefault("mirror", False)
     system = values.get("system") or {}
     if system.get("name") == "progan":  # runs from before bases had widths: no key, or a number
         height, _, width = str(system.get("base", 4)).partition("x")

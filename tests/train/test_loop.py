@@ -302,3 +302,16 @@ def test_runs_from_before_bases_had_widths_go_on(tmp_path):
     values["system"]["base"] = "3x5"
     with pytest.raises(UserError, match=r"system.base: '4' there, '3x5' here"):
         run_folder.check(tmp_path, config_lib.from_dict(values), "0" * 64)
+
+
+def test_a_config_may_gain_the_key_of_mirroring(tmp_path):
+    config = config_lib.load("stylegan2_fashion_mnist")
+    stored = config_lib.to_dict(config)
+    del stored["data"]["mirror"]
+    (tmp_path / "config.json").write_text(
+        json.dumps({"config": stored, "data_fingerprint": "0" * 64})
+    )
+    run_folder.check(tmp_path, config, "0" * 64)
+    mirrored = config_lib.load("stylegan2_fashion_mnist", {"data.mirror": True})
+    with pytest.raises(UserError, match=r"data.mirror: False there, True here"):
+        run_folder.check(tmp_path, mirrored, "0" * 64)
