@@ -8,12 +8,13 @@ the former's to float32 rounding (tests/golden/ada.npz). What differs:
 * Random numbers are functions of a seed, and each operation has its own.
 * Quarter turns have exact sines; an image that no geometric operation hit is returned as it came,
   to the bit (officially it goes through the filters, which change it by 1e-6).
-* If p is 0 for all of a batch, geometry is skipped.
+* Geometry is computed for as few of a batch as have one, rounded up to a quarter, half or all.
 
 The rooms are ada_draws (random numbers), ada_geometry and its ada_resample, ada_colour, ada_filter
 (and corruptions).
 """
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -154,13 +155,29 @@ class Augment:
 
 
 def _move(images: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
-    """`ada_geometry.warp` of the images whose transform is not the identity."""
+    """`ada_geometry.warp` of the images whose transform is not the identity.
+
+    These are put first, and a quarter, half or all of the batch goes through the filters, whichever
+    is enough: shapes stay static, and at a small p most of the work falls away.
+    """
     moved = tf.reduce_any(inverse != tf.eye(3), axis=[1, 2])
+    batch = images.shape[0]
+    sizes = sorted({0, -(-batch // 4), -(-batch // 2), batch}) if batch else [0, None]
+    margins = ada_geometry.margins(inverse, *images.shape[1:3])  # the whole batch's, as officially
+    order = tf.argsort(tf.cast(moved, tf.int32), direction="DESCENDING", stable=True)
+    x = tf.reshape(images, tf.shape(images))  # its gradient makes gather's a plain tensor
+    x, inverse, moved = (tf.gather(t, order) for t in (x, inverse, moved))
 
-    def warped() -> tf.Tensor:
-        return tf.where(moved[:, None, None, None], ada_geometry.warp(images, inverse), images)
+    def first(size: int | None) -> tf.Tensor:
+        warped = ada_geometry.warp(x[:size], inverse[:size], margins)
+        warped = tf.where(moved[:size, None, None, None], warped, x[:size])
+        return warped if size == batch else tf.concat([warped, x[size:]], axis=0)
 
-    return tf.cond(tf.reduce_any(moved), warped, lambda: images)
+    number = tf.reduce_sum(tf.cast(moved, tf.int32))
+    enough = [number > (size or 0) for size in sizes[:-1]]
+    branches = [lambda: x] + [functools.partial(first, size) for size in sizes[1:]]
+    x = tf.switch_case(tf.reduce_sum(tf.cast(tf.stack(enough), tf.int32)), branches)
+    return tf.ensure_shape(tf.gather(x, tf.argsort(order)), images.shape)
 
 
 def next_p(

@@ -65,19 +65,24 @@ def margins(inverse: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.
     return axis(at[:, 1], cy, height), axis(at[:, 0], cx, width)
 
 
-def warp(images: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
+def warp(
+    images: tf.Tensor,
+    inverse: tf.Tensor,
+    margin: tuple[tf.Tensor, tf.Tensor] | None = None,
+) -> tf.Tensor:
     """Moves each image by its affine transform.
 
     Args:
       images: (B, H, W, C) float32, H and W static and at least 2.
       inverse: (B, 3, 3) float32: (x, y, 1) of an output pixel, from the image's centre in pixels,
         to that of the input pixel it shows.
+      margin: of `margins`, if these images are a part of the batch; None: they are all of it.
 
     Returns:
       (B, H, W, C) float32; differentiable to any order with respect to `images`.
     """
     height, width, channels = images.shape[1:]
-    margin_y, margin_x = margins(inverse, height, width)
+    margin_y, margin_x = margin or margins(inverse, height, width)
     border_y, row_of = _border(margin_y, height)
     border_x, column_of = _border(margin_x, width)
     table = _table(tf.reshape(images, [-1, width, channels]), border_x)
@@ -179,18 +184,19 @@ def inverse_transforms(draws: Draws, options: dict[str, float], height: int, wid
         shift = tf.round(gated("xint", shift, 0.0) * [float(width), float(height)])
         inverse.append(translation(-shift[:, 0], -shift[:, 1]))
     if options["scale"] > 0:
-        scale = tf.exp(np.log(2) * options["scale_std"] * draws.normal("scale")[:, 0])
+        # Not 1 / scale: compiled, a reciprocal of 1 is not always 1, and every image would move.
+        scale = tf.exp(-np.log(2) * options["scale_std"] * draws.normal("scale")[:, 0])
         scale = gated("scale", scale, 1.0)
-        inverse.append(scaling(1.0 / scale, 1.0 / scale))
+        inverse.append(scaling(scale, scale))
     # Before or after the stretch, so that one of the two happens with probability p.
     p_rotate = 1.0 - tf.sqrt(tf.clip_by_value(1.0 - options["rotate"] * p, 0.0, 1.0))
     if options["rotate"] > 0:
         angle = (2.0 * draws.uniform("rotate")[:, 0] - 1.0) * np.pi * options["rotate_max"]
         inverse.append(rotation(draws.gated("rotate", p_rotate, angle, 0.0)))
     if options["aniso"] > 0:
-        stretch = tf.exp(np.log(2) * options["aniso_std"] * draws.normal("aniso")[:, 0])
-        stretch = gated("aniso", stretch, 1.0)
-        inverse.append(scaling(1.0 / stretch, stretch))
+        stretch = np.log(2) * options["aniso_std"] * draws.normal("aniso")[:, 0]
+        x, y = (gated("aniso", tf.exp(power), 1.0) for power in (-stretch, stretch))
+        inverse.append(scaling(x, y))
     if options["rotate"] > 0 and draws.percentile is None:
         angle = (2.0 * draws.uniform("rotate_again")[:, 0] - 1.0) * np.pi * options["rotate_max"]
         inverse.append(rotation(draws.gated("rotate_again", p_rotate, angle, 0.0)))

@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 
 from ganpipe.errors import UserError
-from ganpipe.ops import ada
+from ganpipe.ops import ada, ada_geometry
+from ganpipe.ops.ada_draws import Draws
 
 SEED = tf.constant([7, 8])
 ALL = ("blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc")
@@ -120,6 +121,34 @@ def test_graph_cond_and_dynamic_batch_agree_with_eager():
     np.testing.assert_allclose(step(x, tf.constant(0.6)), expected, atol=2e-6)
     np.testing.assert_array_equal(step(x, tf.constant(0.0)), x)
     assert step.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("p", [0.02, 0.05, 0.1, 0.3])  # branches: few, a quarter, half, all
+def test_a_part_of_the_batch_is_warped_as_the_whole_and_the_rest_not_touched(p):
+    x, augment = images(16, 16), ada.Augment("bg", 16)
+
+    @tf.function  # compiled: there 1 / 1 was not 1, and every image counted as moved
+    def step(x, seed):
+        draws = Draws(16, tf.constant(p), seed)
+        inverse = ada_geometry.inverse_transforms(draws, augment.options, 16, 16)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = augment(x, p, seed)
+            loss = tf.reduce_sum(y**3)
+        whole = ada_geometry.warp(x, inverse)
+        return inverse, y, whole, tape.gradient(loss, x)
+
+    numbers = set()
+    for i in range(6):
+        inverse, y, whole, gradient = (t.numpy() for t in step(x, tf.constant([1, i])))
+        moved = np.any(inverse != np.eye(3), axis=(1, 2))
+        numbers.add(int(moved.sum()))
+        np.testing.assert_array_equal(y[~moved], x.numpy()[~moved])
+        np.testing.assert_allclose(y[moved], whole[moved], atol=2e-6)
+        np.testing.assert_allclose(gradient[~moved], 3 * x.numpy()[~moved] ** 2, rtol=1e-6)
+        assert np.all(np.abs(gradient[moved]).sum(axis=(1, 2, 3)) > 1.0)
+    assert max(numbers) < 16 or p == 0.3
+    assert len(numbers) > 1
 
 
 def test_half_precision_is_computed_in_float32():
