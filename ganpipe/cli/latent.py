@@ -7,6 +7,7 @@
   python -m ganpipe latent --run=runs/s --mode=mix --rows=85,100,75 --columns=55,821 --styles=0-6
   python -m ganpipe latent --run=runs/a --mode=project --images=data/fm --splits=train,test
   python -m ganpipe latent --run=runs/a --mode=ablate --attribute=class:Bag --drop=8
+  python -m ganpipe latent --run=runs/s --mode=blobs --seeds=0-63
   python -m ganpipe latent --run=runs/a --mode=directions --method=sefa --count=5
 
 Modes
@@ -17,6 +18,7 @@ Modes
   mix          style mixing: rows x columns (style systems)
   project      latents of given pictures: before, after, error table
   ablate       drop the feature maps of an attribute or region (DCGAN's windows)
+  blobs        share of the maps' energy in isolated peaks: StyleGAN's water drops
   directions   of the first layers' weights (sefa), or of labels
 
 A flag that would change nothing is refused; in the list below [] are the modes that use a flag.
@@ -167,6 +169,13 @@ def _ablate(space: Any) -> Any:
         )
 
 
+def _blobs(space: Any) -> Any:
+    from ganpipe.latent.blobs import blobs
+
+    with _bar() as progress:
+        return blobs(space, _seeds("seeds", "0-63"), _labels(), progress)
+
+
 def _directions(space: Any) -> Any:
     from ganpipe.cli import latent_inputs
     from ganpipe.latent import directions
@@ -228,6 +237,7 @@ def main(arguments: list[str]) -> None:
         "mix": _mix,
         "project": _project,
         "ablate": _ablate,
+        "blobs": _blobs,
         "directions": _directions,
     }
     found = modes[FLAGS.mode](_space(system))

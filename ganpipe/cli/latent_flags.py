@@ -24,6 +24,7 @@ _TAKES = {
     "noise_weight chunk seed data cache_dir",
     "ablate": "seeds labels attribute mask layer drop penalty frechet seed data cache_dir "
     "truncation",
+    "blobs": "seeds labels truncation",
     "directions": "seeds labels space method count styles scales attribute samples data cache_dir "
     "truncation cutoff",
 }
